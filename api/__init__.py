@@ -1,0 +1,1 @@
+"""The HTTP side: hot path, FastAPI routes, schemas, auth, problem responses."""

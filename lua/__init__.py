@@ -1,0 +1,7 @@
+"""The state machine's Lua sources. Listing this folder lists every atomic operation; engine/scripts.py composes them."""
+
+from pathlib import Path
+from typing import Final
+
+FOLDER: Final = Path(__file__).parent
+"""Where the .lua files are."""

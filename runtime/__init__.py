@@ -1,0 +1,1 @@
+"""Settings, embedded servers, the process supervisor and the `holdfast` command."""

@@ -1,0 +1,1 @@
+"""The processes that keep the promises in the background: flusher, sweeper."""
