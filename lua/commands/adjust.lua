@@ -1,0 +1,106 @@
+-- adjust: change on_hand of SKUs, all or none; never below what is reserved.
+--
+-- KEYS      stock (hash), deadlines (zset), journal (stream), meta (hash), record {tag}r:<base> (string)
+-- Takes     base, lines [[SKU, add|remove|set, units], ...], transaction_type, reason, reference_type, reference_id,
+--           actor, fingerprint
+-- Statuses  malformed, key_reused, replayed, unknown_sku, stock_limit, due_holds, insufficient_stock, ok
+-- Answers   replayed, ok: (id, seq, lines as "SKU=change=on_hand=reserved"); unknown_sku: the SKUs;
+--           insufficient_stock: the shortages (units to take, units free of holds)
+-- Writes    on_hand of each SKU, with a fingerprint the record, event `adjust`
+-- Cost      O(lines)
+--- @include "lib/state"
+--- @include "lib/lines"
+--- @include "lib/records"
+--- @include "lib/shortages"
+
+local TRANSACTION_TYPES = { IN = true, OUT = true, ADJUSTMENT = true, RETURN = true, DAMAGE = true }
+local LOWEST_UNITS = { add = 1, remove = 1, set = 0 }
+
+local function is_adjust(command)
+  local lines = command[3]
+  if type(command[2]) ~= "string" or raw_records[command[2]] == nil or type(lines) ~= "table" or #lines < 1
+    or #lines > MAX_LINES or not TRANSACTION_TYPES[command[4]] then
+    return false
+  end
+  for i = 5, 9 do
+    if type(command[i]) ~= "string" then
+      return false
+    end
+  end
+  local seen = {}
+  for _, line in ipairs(lines) do
+    if type(line) ~= "table" or type(line[1]) ~= "string" or seen[line[1]] or not LOWEST_UNITS[line[2]]
+      or not is_whole(line[3], LOWEST_UNITS[line[2]], line[2] == "set" and MAX_ON_HAND or MAX_QUANTITY) then
+      return false
+    end
+    seen[line[1]] = true
+  end
+  return true
+end
+
+-- The change of each line, and the lines that would take more than is free of holds.
+local function changes_of(lines)
+  local skus, changes, short, over = {}, {}, nil, false
+  for i = 1, #lines do
+    local sku, operation, units = lines[i][1], lines[i][2], lines[i][3]
+    local level = stock[sku]
+    local change = operation == "add" and units or operation == "remove" and -units or units - level[1]
+    local free = level[1] - level[2]
+    if change < -free then
+      short = short or {}
+      short[#short + 1] = { sku, -change, free, next_release(sku) }
+    end
+    over = over or level[1] + change > MAX_ON_HAND
+    skus[i], changes[i] = sku, change
+  end
+  return skus, changes, short, over
+end
+
+local function unknown_skus(lines)
+  local unknown = {}
+  for i = 1, #lines do
+    if not stock[lines[i][1]] then
+      unknown[#unknown + 1] = lines[i][1]
+    end
+  end
+  return #unknown > 0 and unknown or nil
+end
+
+local function adjust(command)
+  if not is_adjust(command) then
+    return answer(MALFORMED)
+  end
+  local base, lines, print = command[2], command[3], command[9]
+  local raw = raw_records[base]
+  if raw then
+    local record = unpack_all(raw)
+    if record[1] ~= "ADJUSTED" or print == "" or record[3] ~= print then
+      return answer(KEY_REUSED)
+    end
+    return answer(pack({ "replayed", base .. format("%012x", record[2]), record[4], record[5] }))
+  end
+  local unknown = unknown_skus(lines)
+  if unknown then
+    return answer(pack({ "unknown_sku", unknown }))
+  end
+  local skus, changes, short, over = changes_of(lines)
+  if over then
+    return answer(STOCK_LIMIT)
+  elseif short then
+    return answer_short(short)
+  end
+  for i = 1, #skus do
+    stock[skus[i]][1] = stock[skus[i]][1] + changes[i]
+    stock_changed[skus[i]] = true
+  end
+  local id, text, own_seq = base .. now_hex, event_lines(skus, changes), first_seq + events
+  if print ~= "" then
+    raw = ARRAY_5 .. pack("ADJUSTED", now, print, own_seq, text)
+    raw_records[base] = raw
+    record_writes[base] = raw
+    record_ttls[base] = WINDOW_MS
+  end
+  grows = true
+  emit(ARRAY_8, "adjust", id, text, command[4], command[5], command[6], command[7], command[8])
+  answer(pack({ "ok", id, own_seq, text }))
+end

@@ -1,0 +1,42 @@
+-- configure: create a SKU, with its opening stock as an IN movement, or change its settings.
+--
+-- KEYS      stock (hash), deadlines (zset), journal (stream), meta (hash)
+-- Takes     sku, safety_stock, low_stock_threshold, active, initial_stock, actor
+-- Statuses  malformed, stock_limit, ok
+-- Answers   ok: (created, first sequence number)
+-- Writes    the SKU's field, event `configure`, and event `adjust` for an opening stock above 0
+-- Cost      O(1)
+--- @include "lib/state"
+--- @include "lib/lines"
+--- @include "lib/journal"
+--- @include "lib/results"
+
+local function is_sku(text)
+  return type(text) == "string" and #text >= 1 and #text <= MAX_SKU and not find(text, "[^%w%._:%- ]")
+    and not find(text, "^ ") and not find(text, " $") and not find(text, "  ", 1, true)
+end
+
+local function configure(command)
+  local sku, safety, threshold, active, initial, actor =
+    command[2], command[3], command[4], command[5], command[6], command[7]
+  if not is_sku(sku) or not is_whole(safety, 0, MAX_QUANTITY) or not is_whole(threshold, 0, MAX_QUANTITY)
+    or type(active) ~= "boolean" or not is_whole(initial, 0, math.huge) or type(actor) ~= "string" then
+    return answer(MALFORMED)
+  end
+  if initial > MAX_ON_HAND then
+    return answer(STOCK_LIMIT)
+  end
+  local own_seq = first_seq + events
+  local created = not stock[sku]
+  local level = stock[sku] or { 0, 0 }
+  level[3], level[4], level[5] = safety, format("%d", threshold), active and "1" or "0"
+  stock[sku] = level
+  stock_changed[sku] = true
+  grows = true
+  emit(ARRAY_7, "configure", event_line(sku, 0), safety, threshold, active, created, actor)
+  if created and initial > 0 then
+    level[1] = initial
+    emit(ARRAY_8, "adjust", "", event_line(sku, initial), "IN", "opening stock", "Product", sku, actor)
+  end
+  answer(pack({ "ok", created, own_seq }))
+end
