@@ -1,0 +1,181 @@
+"""Servers and waiting for every test: real Valkey and real Postgres, started here, on unix sockets, dying with us.
+
+Owns what all test folders share; never holds fixtures of one layer (they belong in that folder's conftest).
+
+Async tests: write `async def test_...` and async fixtures with plain `@pytest.fixture`; the anyio plugin runs them
+(`anyio_mode = "auto"` in pyproject.toml), on asyncio only. pytest-xdist works: every worker process has its own servers.
+
+Fixtures
+- `redis_url`       a Redis of this test alone: empty at the start, searched for leaked keys at the end
+- `redis_client`    a synchronous redis-py client on it (bytes, no retries)
+- `known_keys`      list: append a regular expression for keys a test leaves behind on purpose
+- `database_url`    a Postgres database of this test alone, all migrations applied
+- `empty_database_url`  the same without migrations
+- `engine`          engine.Engine on `redis_url`, partition opened with epoch 1
+- `redis_server`, `postgres_server`  the session's servers (runtime.embedded_*): do not stop these,
+- `make_redis`, `make_postgres`      factories for servers a test may stop, kill and restart as it likes
+- `wait_until(condition, timeout_s=10, what="")`, `await eventually(...)`  polling instead of sleeping (tests/waiting.py)
+- `server_folder`   a short private folder outside pytest's own, for sockets and server data
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from runtime.embedded_postgres import EmbeddedPostgres
+from runtime.embedded_redis import EmbeddedRedis
+from tests import waiting
+from tests.key_leaks import leaked_keys
+
+TEMPLATE = "holdfast_template"
+FAST_POSTGRES = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "256MB", "shared_buffers": "48MB"}
+"""Tests kill servers, never the machine: syncing to disk would only cost time."""
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def session_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="holdfast-tests-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def server_folder(session_folder: Path) -> Iterator[Path]:
+    folder = session_folder / f"test{next(_numbers)}"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def redis_server(session_folder: Path) -> Iterator[EmbeddedRedis]:
+    server = EmbeddedRedis(session_folder / "redis")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(session_folder: Path) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(session_folder / "postgres", settings=FAST_POSTGRES)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def make_redis(server_folder: Path) -> Iterator[Callable[..., EmbeddedRedis]]:
+    """`make_redis(**options of EmbeddedRedis)`: a started server of this test alone, stopped afterwards."""
+    made: list[EmbeddedRedis] = []
+
+    def make(**options: Any) -> EmbeddedRedis:
+        server = EmbeddedRedis(server_folder / f"redis{len(made)}", **options)
+        made.append(server)
+        server.start()
+        return server
+
+    yield make
+    for server in made:
+        server.stop()
+
+
+@pytest.fixture
+def make_postgres(server_folder: Path) -> Iterator[Callable[..., EmbeddedPostgres]]:
+    """`make_postgres(**settings)`: a started server of this test alone, stopped afterwards."""
+    made: list[EmbeddedPostgres] = []
+
+    def make(**settings: str) -> EmbeddedPostgres:
+        server = EmbeddedPostgres(
+            server_folder / f"postgres{len(made)}", settings={**FAST_POSTGRES, **settings}
+        )
+        made.append(server)
+        server.start()
+        return server
+
+    yield make
+    for server in made:
+        server.stop()
+
+
+@pytest.fixture
+def known_keys() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def redis_url(redis_server: EmbeddedRedis, known_keys: list[str]) -> Iterator[str]:
+    with redis_server.client() as client:
+        client.flushall()
+        yield redis_server.url
+        leaks = leaked_keys(client, known_keys)
+    assert not leaks, "keys left behind:\n" + "\n".join(leaks[:20])
+
+
+@pytest.fixture
+def redis_client(redis_server: EmbeddedRedis, redis_url: str) -> Iterator[redis.Redis]:
+    with redis_server.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def _template_database(postgres_server: EmbeddedPostgres) -> str:
+    postgres_server.create_database(TEMPLATE)
+    if find_spec("persistence.migrate") is not None:
+        from persistence.migrate import upgrade
+
+        upgrade(postgres_server.database_url(TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_url(postgres_server: EmbeddedPostgres, _template_database: str) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    postgres_server.create_database(name, template=_template_database)
+    yield postgres_server.database_url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def empty_database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    postgres_server.create_database(name)
+    yield postgres_server.database_url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+async def engine(redis_url: str, redis_client: redis.Redis) -> AsyncIterator[Any]:
+    from engine.bootstrap import open_partition
+
+    from engine import Engine, EngineSettings
+
+    open_partition(redis_client, epoch=1, ledger_seq=0)
+    connected = await Engine.connect(redis_url, EngineSettings(epoch=1))
+    yield connected
+    await connected.close()
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[..., Any]:
+    return waiting.wait_until
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Any]:
+    return waiting.eventually
