@@ -1,4 +1,4 @@
-"""Starts programs that can't outlive us: when this process ends, even by SIGKILL, the kernel signals the child.
+"""Starts programs that can't outlive us: when this process ends, even by SIGKILL, they are signalled.
 
 Owns the fork, the change of user and the death signal; never decides what to run or when to restart it.
 """
@@ -45,7 +45,7 @@ def die_with_parent(death_signal: signal.Signals, parent_pid: int) -> Callable[[
     """What a child must run between fork and exec so that it gets `death_signal` when its parent ends.
 
     Linux only; elsewhere a child of a killed parent stays until the next start finds it through the data
-    directory's lock. The kernel watches the *thread* that forked: call from one that lives as long as the process.
+    directory's lock. The kernel watches the *thread* that forked: call from one that lives as long as we do.
     """
 
     def prepare() -> None:
