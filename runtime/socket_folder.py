@@ -1,4 +1,4 @@
-"""Where the unix sockets of the embedded servers lie: in the data directory, or in a short path when that is too deep.
+"""Where the unix sockets of the embedded servers lie: in the data directory, unless that is too deep.
 
 Owns the length rule of the operating system; never opens a socket.
 """

@@ -1,9 +1,10 @@
-"""Servers and waiting for every test: real Valkey and real Postgres, started here, on unix sockets, dying with us.
+"""Servers for every test: real Valkey and real Postgres, started here, on unix sockets, dying with us.
 
 Owns what all test folders share; never holds fixtures of one layer (they belong in that folder's conftest).
 
-Async tests: write `async def test_...` and async fixtures with plain `@pytest.fixture`; the anyio plugin runs them
-(`anyio_mode = "auto"` in pyproject.toml), on asyncio only. pytest-xdist works: every worker process has its own servers.
+Async tests: write `async def test_...` and async fixtures with plain `@pytest.fixture`; the anyio plugin runs
+them (`anyio_mode = "auto"` in pyproject.toml), on asyncio only. pytest-xdist works: every worker process has
+its own servers.
 
 Fixtures
 - `redis_url`       a Redis of this test alone: empty at the start, searched for leaked keys at the end
@@ -14,7 +15,7 @@ Fixtures
 - `engine`          engine.Engine on `redis_url`, partition opened with epoch 1
 - `redis_server`, `postgres_server`  the session's servers (runtime.embedded_*): do not stop these,
 - `make_redis`, `make_postgres`      factories for servers a test may stop, kill and restart as it likes
-- `wait_until(condition, timeout_s=10, what="")`, `await eventually(...)`  polling instead of sleeping (tests/waiting.py)
+- `wait_until(condition, timeout_s=10, what="")`, `await eventually(...)`  polling (tests/waiting.py)
 - `server_folder`   a short private folder outside pytest's own, for sockets and server data
 """
 

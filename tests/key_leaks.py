@@ -1,4 +1,4 @@
-"""What may be left in Redis after a test: only keys that engine/keys.py names, each of its type, records with a TTL.
+"""What may be left in Redis after a test: keys that engine/keys.py names, of their type, records with a TTL.
 
 Owns that rule; never removes a key.
 """
@@ -20,7 +20,7 @@ _QUEUE = re.compile(r"rq:")
 
 
 def leaked_keys(client: redis.Redis, allowed: Iterable[str] = ()) -> list[str]:
-    """One line for every key that should not be there. `allowed`: regular expressions for what a test left on purpose.
+    """One line for every key that should not be there. `allowed`: patterns of what a test left on purpose.
 
     A reservation's record must have a TTL, or it would stay for ever; so must a worker's heartbeat.
     """
