@@ -98,11 +98,11 @@ class EmbeddedPostgres:
         """Make the cluster if there is none, start, wait until it answers. Raises PostgresStartFailed."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         programs = postgres_programs(self._user)
+        if not (self.folder / "cluster").exists():
+            self._make_cluster(programs)
         own = _Reach(self.folder / "cluster", self._user)
         sockets = _Reach(self.socket_folder, self._user)
         try:
-            if not (self.folder / "cluster" / "PG_VERSION").exists():
-                self._make_cluster(programs, own)
             self._disown_stale_pid()
             self._write_configuration()
             with self.log_path.open("ab") as log:
@@ -142,25 +142,31 @@ class EmbeddedPostgres:
         with psycopg.connect(self.database_url("postgres"), autocommit=True) as connection:
             connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
 
-    def _make_cluster(self, programs: Path, own: _Reach) -> None:
-        command: list[str | Path] = [
-            programs / "initdb",
-            "-D",
-            own.path,
-            "-U",
-            ROLE,
-            "-A",
-            "peer",
-            "--encoding=UTF8",
-            "--locale=C",
-        ]
+    def _make_cluster(self, programs: Path) -> None:
+        # Made aside and renamed when whole: being killed half-way must not leave what looks like a cluster.
+        aside = self.folder / "cluster.new"
+        if aside.exists():
+            shutil.rmtree(aside)
+        half_made = _Reach(aside, self._user)
+        try:
+            self._run_initdb(programs, half_made)
+        finally:
+            half_made.close()
+        aside.rename(self.folder / "cluster")
+
+    def _run_initdb(self, programs: Path, half_made: _Reach) -> None:
+        options = ["-U", ROLE, "-A", "peer", "--encoding=UTF8", "--locale=C", "--no-instructions"]
+        if self._settings["fsync"] == "off":
+            options.append("--no-sync")
         with self.log_path.open("ab") as log:
             process = spawn(
-                [*command, "--no-instructions"], user=self._user, keep_fds=own.fds, cwd="/", output=log
+                [programs / "initdb", "-D", half_made.path, *options],
+                user=self._user,
+                keep_fds=half_made.fds,
+                cwd="/",
+                output=log,
             )
         if process.wait() != 0:
-            # A half-made cluster would be taken for a whole one by the next start.
-            _empty(self.folder / "cluster")
             raise PostgresStartFailed(f"initdb failed: {self._end_of_log()}")
 
     def _write_configuration(self) -> None:
@@ -246,11 +252,3 @@ class _Reach:
         """Close our copy of the descriptor; the server keeps its own."""
         for descriptor in self.fds:
             os.close(descriptor)
-
-
-def _empty(folder: Path) -> None:
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
