@@ -1,1 +1,61 @@
 """The Redis side of Holdfast: commands in, results out. The public names are listed here; see docs/engine.md."""
+
+from engine.commands import (
+    Adjust,
+    Amend,
+    Availability,
+    Command,
+    Configure,
+    Confirm,
+    Expire,
+    Read,
+    Release,
+    Reserve,
+    lines_text,
+)
+from engine.engine import Engine, EngineSettings, JournalState
+from engine.errors import (
+    Disconnected,
+    HoldfastError,
+    InvalidCommand,
+    NotReady,
+    OutcomeUnknown,
+    Overloaded,
+    Rejected,
+    StoreRefused,
+    Unavailable,
+)
+from engine.results import Reply, Reservation, Result, Shortage, Status, StockLevel, decode_reply
+
+__all__ = [
+    "Adjust",
+    "Amend",
+    "Availability",
+    "Command",
+    "Configure",
+    "Confirm",
+    "Disconnected",
+    "Engine",
+    "EngineSettings",
+    "Expire",
+    "HoldfastError",
+    "InvalidCommand",
+    "JournalState",
+    "NotReady",
+    "OutcomeUnknown",
+    "Overloaded",
+    "Read",
+    "Rejected",
+    "Release",
+    "Reply",
+    "Reservation",
+    "Reserve",
+    "Result",
+    "Shortage",
+    "Status",
+    "StockLevel",
+    "StoreRefused",
+    "Unavailable",
+    "decode_reply",
+    "lines_text",
+]

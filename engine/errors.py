@@ -5,6 +5,7 @@
     ├── Rejected                  the state machine said no; nothing changed; `.result` has the status
     └── Unavailable               no answer can be given now; `.retry_after_s` says when to ask again
         ├── Overloaded            too many commands are waiting; this one was not sent
+        ├── Disconnected          there is no connection to Redis; this one was not sent
         ├── NotReady              the partition has no usable state (empty, fenced, other schema)
         ├── StoreRefused          Redis answered OOM, MISCONF, READONLY, BUSY, LOADING ...; nothing changed
         └── OutcomeUnknown        the connection was lost after sending; safe to repeat with the same id
@@ -42,6 +43,10 @@ class Unavailable(HoldfastError):
 
 class Overloaded(Unavailable):
     """The queue of waiting commands is full; this command was not sent."""
+
+
+class Disconnected(Unavailable):
+    """There is no connection to Redis; the command was not sent."""
 
 
 class NotReady(Unavailable):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
-from engine.commands import parse_lines
+from engine.commands import Adjust, Availability, Command, Configure, Confirm, Reserve, parse_lines
+from engine.events import event_lines
 from engine.identity import make_id
 
 ReservationStatus = Literal["ACTIVE", "COMPLETED", "CANCELLED", "EXPIRED"]
@@ -29,6 +31,7 @@ class Status(StrEnum):
     INSUFFICIENT_STOCK = "insufficient_stock"
     DUE_HOLDS = "due_holds"
     STOCK_LIMIT = "stock_limit"
+    INCONSISTENT = "inconsistent"
     OK = "ok"
 
 
@@ -111,6 +114,16 @@ class Movement(Struct, frozen=True, array_like=True):
     reserved: int
 
 
+class Reply(Struct, frozen=True):
+    """The raw answer to one command, as cheap as it can be; `decode_reply` makes a Result of it."""
+
+    status: str
+    payload: tuple[Any, ...]
+    """What follows the status; see the header of the verb's Lua file."""
+    now_ms: int
+    seq: int
+
+
 class Result(Struct, frozen=True):
     """The answer to one command.
 
@@ -128,7 +141,9 @@ class Result(Struct, frozen=True):
     movements: tuple[Movement, ...] = ()
     adjustment_id: str = ""
     first_seq: int = 0
-    """Sequence number of this command's own first event; 0 if it made none."""
+    """Sequence number of an adjustment's or configuration's own first event; 0 otherwise."""
+    created: bool = False
+    """True if a configure made the SKU."""
 
 
 _details = msgspec.json.Decoder(Details).decode
@@ -149,3 +164,70 @@ def reservation_of(base: str, record: Record) -> Reservation:
         updated_ms=record.updated_ms,
         deadline_ms=record.deadline_ms,
     )
+
+
+def decode_record(raw: Any) -> Record:
+    """A record as it stands in an answer. Raises msgspec.ValidationError for anything else."""
+    return msgspec.convert(raw, Record)
+
+
+def _reserved(command: Reserve, reply: Reply) -> Result:
+    lines, shortages = reply.payload if reply.payload else (command.lines, ())
+    record = Record(
+        status="ACTIVE",
+        created_ms=reply.now_ms,
+        deadline_ms=reply.now_ms + command.ttl_ms,
+        updated_ms=reply.now_ms,
+        owner=command.owner,
+        fingerprint=command.fingerprint,
+        lines=lines,
+        first_lines="",
+        order_id="",
+        details=command.details,
+    )
+    return Result(
+        status=reply.status,
+        now_ms=reply.now_ms,
+        seq=reply.seq,
+        reservations=(reservation_of(command.base, record),),
+        shortages=msgspec.convert(shortages, tuple[Shortage, ...]),
+    )
+
+
+def _with_records(bases: Sequence[str], raw_records: Sequence[Any], reply: Reply) -> Result:
+    records = tuple(reservation_of(base, decode_record(raw)) for base, raw in zip(bases, raw_records, strict=True))
+    return Result(status=reply.status, now_ms=reply.now_ms, seq=reply.seq, reservations=records)
+
+
+def _confirmed(command: Confirm, reply: Reply) -> Result:
+    """Every record, or the one that stands in the way with its place among the reservations, from 1."""
+    bases = [base for base, _ in command.reservations]
+    if reply.status in {Status.EXPIRED, Status.NOT_ACTIVE}:
+        record, place = reply.payload
+        return _with_records([bases[place - 1]], [record], reply)
+    return _with_records(bases, reply.payload, reply)
+
+
+def decode_reply(command: Command, reply: Reply) -> Result:
+    """The raw answer as a Result, with what belongs to the verb and status filled in."""
+    status, payload = reply.status, reply.payload
+    result = Result(status=status, now_ms=reply.now_ms, seq=reply.seq)
+    if status in {Status.UNKNOWN_SKU, Status.PRODUCT_INACTIVE}:
+        return msgspec.structs.replace(result, skus=tuple(payload[0]))
+    if status == Status.INSUFFICIENT_STOCK:
+        return msgspec.structs.replace(result, shortages=msgspec.convert(payload[0], tuple[Shortage, ...]))
+    if isinstance(command, Reserve) and status == Status.OK:
+        return _reserved(command, reply)
+    if not payload:
+        return result
+    if isinstance(command, Adjust):
+        adjustment_id, seq, text = payload
+        movements = tuple(Movement(x.sku, x.quantity, x.on_hand, x.reserved) for x in event_lines(text))
+        return msgspec.structs.replace(result, adjustment_id=adjustment_id, first_seq=seq, movements=movements)
+    if isinstance(command, Configure):
+        return msgspec.structs.replace(result, created=payload[0], first_seq=payload[1])
+    if isinstance(command, Availability):
+        return msgspec.structs.replace(result, levels=msgspec.convert(payload[0], tuple[StockLevel, ...]))
+    if isinstance(command, Confirm):
+        return _confirmed(command, reply)
+    return _with_records([command.base], payload, reply)

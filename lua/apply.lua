@@ -3,7 +3,8 @@
 -- KEYS      1 stock (hash), 2 deadlines (zset), 3 journal (stream), 4 meta (hash), then every record (string) that a
 --           command names
 -- ARGV      1 msgpack list of commands, 2 clock in ms or "" for the server's, 3 prefix of record keys, 4 retention in
---           ms, 5 idempotency window in ms, 6 the epoch the caller believes in
+--           ms, 5 idempotency window in ms, 6 the epoch the caller believes in, 7 msgpack list of due members that
+--           cannot be expired, or ""
 -- Answers   msgpack [now_ms, last sequence number, [result, ...], due members]; with the epoch wrong or missing: false
 -- Cost      the sum of its commands, and about ten calls
 --- @include "lib/load"

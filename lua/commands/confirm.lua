@@ -2,8 +2,9 @@
 --
 -- KEYS      stock (hash), deadlines (zset), journal (stream), meta (hash), record {tag}r:<base> (string) each
 -- Takes     reservations [[base, created_ms], ...], order_id, owner, actor, late
--- Statuses  malformed, unknown_reservation, inconsistent, expired, not_active, replayed, ok
--- Answers   expired, not_active: the record that stands in the way; replayed, ok: every record, in order
+-- Statuses  malformed, unknown_reservation, inconsistent, not_active, due_holds, expired, replayed, ok
+-- Answers   expired, not_active: the record that stands in the way and its place among the reservations (from 1);
+--           replayed, ok: every record, in order
 -- Writes    on_hand and reserved of each SKU, the records, the deadlines, event `confirm` each
 -- Cost      O(lines of all), and O(log holds) for each deadline
 --- @include "lib/state"
@@ -79,6 +80,10 @@ local function obstacle(record, order_id, late)
   return nil
 end
 
+local function answer_obstacle(status, record, place)
+  answer("\147" .. pack(status) .. packed(record) .. pack(place))
+end
+
 local function is_confirm(command)
   local reservations = command[2]
   if type(reservations) ~= "table" or #reservations < 1 or #reservations > MAX_CONFIRM_RESERVATIONS
@@ -100,7 +105,7 @@ local function confirm(command)
     return answer(MALFORMED)
   end
   local reservations, order_id, owner, actor, late = command[2], command[3], command[4], command[5], command[6] == true
-  local found, active, expired = {}, {}, {}
+  local found, active, expired, first_expired = {}, {}, {}, nil
   for i = 1, #reservations do
     local record, damaged = find_reservation(reservations[i][1], reservations[i][2], owner)
     if damaged then
@@ -113,16 +118,20 @@ local function confirm(command)
   for i = 1, #found do
     local why = obstacle(found[i], order_id, late)
     if why then
-      return answer_record(why, packed(found[i]))
+      return answer_obstacle(why, found[i], i)
     end
     if found[i][STATUS] == "ACTIVE" then
       active[#active + 1] = found[i]
     elseif found[i][STATUS] == "EXPIRED" then
       expired[#expired + 1] = found[i]
+      first_expired = first_expired or i
     end
   end
   if #expired > 0 and not still_there(expired) then
-    return answer_record("expired", packed(expired[1]))
+    if any_due() then
+      return answer(DUE_HOLDS)
+    end
+    return answer_obstacle("expired", expired[1], first_expired)
   end
   if not counters_cover(active) then
     return answer(INCONSISTENT)

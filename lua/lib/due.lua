@@ -4,13 +4,19 @@
 local DUE_LIMIT = 256
 local LOOK_AHEAD = 64
 
--- Members whose deadline has come and that this batch has not ended itself; read on first use.
+-- Members whose deadline has come and that this batch has not ended itself; read on first use. Members that the caller
+-- found impossible to expire (the counters do not cover them) are left out, or nobody would ever get an answer.
 local due_members = nil
 local function due()
   if due_members == nil then
     due_members = {}
-    for _, member in ipairs(call("ZRANGEBYSCORE", DEADLINES, "-inf", format("%d", now), "LIMIT", "0", DUE_LIMIT)) do
-      if deadline_changes[member] == nil then
+    local impossible, limit = {}, DUE_LIMIT
+    for _, member in ipairs(ARGV[7] ~= "" and unpack_all(ARGV[7]) or {}) do
+      impossible[member] = true
+      limit = limit + 1
+    end
+    for _, member in ipairs(call("ZRANGEBYSCORE", DEADLINES, "-inf", format("%d", now), "LIMIT", "0", limit)) do
+      if deadline_changes[member] == nil and not impossible[member] then
         due_members[#due_members + 1] = member
       end
     end

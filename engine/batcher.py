@@ -1,0 +1,321 @@
+"""Coalescing: every call that arrives while a batch is in flight becomes part of the next one.
+
+There is no timer: an idle engine sends at once, a busy one sends as soon as a link is free. Two links keep Redis
+parsing one batch while it runs the other. A caller that goes away never takes its batch along. When too many commands
+wait, new ones are refused instead of queued for longer than anybody would wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import hiredis
+import msgspec
+from msgspec import Struct
+
+from engine import limits
+from engine.commands import Adjust, Amend, Command, Configure, Expire, Reserve, bases_of, encode_batch
+from engine.errors import (
+    Disconnected,
+    InvalidCommand,
+    NotReady,
+    OutcomeUnknown,
+    Overloaded,
+    StoreRefused,
+    Unavailable,
+)
+from engine.identity import BASE_LENGTH
+from engine.keys import PartitionKeys
+from engine.link import Address, Link, encode, open_link
+from engine.results import Reply
+from engine.scripts import Script
+
+OnReply = Callable[[Command, "Reply | Unavailable | InvalidCommand"], None]
+Waiting = tuple[Command, OnReply]
+
+REPLY_TIMEOUT_S: Final = 10.0
+"""A batch without an answer for this long ends its link: its callers learn that the outcome is unknown."""
+
+RECONNECT_FIRST_S: Final = 0.02
+RECONNECT_MOST_S: Final = 1.0
+MAX_DAMAGED: Final = 1_000
+
+_GROWING = (Reserve, Amend, Adjust, Configure)
+_decode_reply = msgspec.msgpack.Decoder(tuple[int, int, list[tuple[Any, ...]], list[str]]).decode
+
+
+class BatcherSettings(Struct, frozen=True):
+    """What a batcher needs to know."""
+
+    epoch: int
+    retention_ms: int
+    idempotency_window_ms: int
+    links: int
+    max_queue: int
+    clock_ms: int | None
+    """A test's own clock, Unix ms; None for the server's."""
+
+
+class Batcher:
+    """Sends the commands of one partition. Owned by an Engine; lives on one event loop."""
+
+    def __init__(self, address: Address, script: Script, keys: PartitionKeys, settings: BatcherSettings) -> None:
+        self._address = address
+        self._script = script
+        self._settings = settings
+        self._prefix = keys.record_prefix
+        self._queue: deque[Waiting] = deque()
+        self._idle: list[Link] = []
+        self._busy: dict[Link, tuple[float, list[Waiting]]] = {}
+        self._damaged: set[str] = set()
+        self._pump_planned = False
+        self._closed = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._fixed_keys = "".join(
+            f"${len(key)}\r\n{key}\r\n" for key in (keys.stock, keys.deadlines, keys.journal, keys.meta)
+        )
+        self.clock_ms = settings.clock_ms
+        self.epoch = settings.epoch
+        self.batches = 0
+        self.commands = 0
+        self.script_seconds = 0.0
+        self.last_error = ""
+
+    @property
+    def queue_depth(self) -> int:
+        """Commands waiting for a batch."""
+        return len(self._queue)
+
+    @property
+    def in_flight(self) -> int:
+        """Batches sent and not yet answered."""
+        return len(self._busy)
+
+    @property
+    def connected(self) -> bool:
+        """True while at least one link is open."""
+        return bool(self._idle or self._busy)
+
+    async def start(self) -> None:
+        """Open every link. Raises Disconnected when Redis cannot be reached or refuses us."""
+        try:
+            for _ in range(self._settings.links):
+                await self._open()
+        except (OSError, TimeoutError, hiredis.ReplyError) as error:
+            raise Disconnected(f"cannot connect to Redis: {error}") from error
+        self._keep(self._watch())
+
+    async def close(self) -> None:
+        """Answer what is in flight, then close the links. Commands still queued get Disconnected."""
+        self._closed = True
+        self._fail_queue(Disconnected("the engine is closing"))
+        deadline = self._loop.time() + REPLY_TIMEOUT_S
+        while self._busy and self._loop.time() < deadline:
+            # There is no event for "all links idle"; a batch takes well under this.
+            await asyncio.sleep(0.001)
+        for task in list(self._tasks):
+            task.cancel()
+        for link in [*self._idle, *self._busy]:
+            link.close()
+
+    def submit(self, command: Command, on_reply: OnReply) -> None:
+        """Queue a command; `on_reply(command, reply)` is called once, from the event loop.
+
+        Raises Overloaded when `max_queue` commands wait, Disconnected when there is no link; then nothing was queued.
+        """
+        queue = self._queue
+        if len(queue) >= self._settings.max_queue:
+            raise Overloaded(f"{len(queue)} commands are waiting already")
+        if self._closed or not (self._idle or self._busy):
+            raise Disconnected("there is no connection to Redis")
+        queue.append((command, on_reply))
+        if self._idle and not self._pump_planned:
+            # Not at once: every request that the event loop reads in this turn belongs to the same batch.
+            self._pump_planned = True
+            self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pump_planned = False
+        while self._queue and self._idle:
+            self._send(self._idle.pop(), self._take())
+
+    def _take(self) -> list[Waiting]:
+        queue = self._queue
+        if len(queue) > limits.MAX_BATCH_COMMANDS:
+            waiting = [queue.popleft() for _ in range(limits.MAX_BATCH_COMMANDS)]
+        else:
+            waiting = list(queue)
+            queue.clear()
+        total = 0
+        for taken, (command, _) in enumerate(waiting):
+            total += _weight(command)
+            if total > limits.MAX_BATCH_LINES and taken:
+                queue.extendleft(reversed(waiting[taken:]))
+                return waiting[:taken]
+        return waiting
+
+    def _encode(self, waiting: list[Waiting]) -> bytes:
+        commands = [command for command, _ in waiting]
+        prefix, length = self._prefix, len(self._prefix) + BASE_LENGTH
+        bases = [base for command in commands for base in bases_of(command)]
+        keys = "".join([f"${length}\r\n{prefix}{base}\r\n" for base in bases])
+        if len(keys) != len(bases) * (len(f"${length}\r\n\r\n") + length):
+            raise ValueError(f"a record base is {BASE_LENGTH} characters")
+        count = 4 + len(bases)
+        settings = self._settings
+        clock = "" if self.clock_ms is None else str(self.clock_ms)
+        numbers = (clock, prefix, str(settings.retention_ms), str(settings.idempotency_window_ms), str(self.epoch))
+        damaged = msgspec.msgpack.encode(sorted(self._damaged)) if self._damaged else b""
+        body = encode_batch(commands)
+        head = (
+            f"*{10 + count}\r\n$7\r\nEVALSHA\r\n$40\r\n{self._script.sha}\r\n${len(str(count))}\r\n{count}\r\n"
+            f"{self._fixed_keys}{keys}${len(body)}\r\n"
+        )
+        tail = "".join(f"\r\n${len(text)}\r\n{text}" for text in numbers)
+        return b"%b%b%b\r\n$%d\r\n%b\r\n" % (head.encode("ascii"), body, tail.encode("ascii"), len(damaged), damaged)
+
+    def _send(self, link: Link, waiting: list[Waiting]) -> None:
+        try:
+            data = self._encode(waiting)
+        except (ValueError, OverflowError, TypeError, msgspec.MsgspecError) as error:
+            self._idle.append(link)
+            self._refuse_unencodable(waiting, error)
+            return
+        self._busy[link] = (self._loop.time(), waiting)
+        try:
+            link.send(data, lambda reply: self._on_reply(link, reply, data))
+        except ConnectionError as error:
+            del self._busy[link]
+            self._answer_all(waiting, Disconnected(str(error)))
+
+    def _refuse_unencodable(self, waiting: list[Waiting], error: Exception) -> None:
+        """One command that cannot travel must not take its batch along: try each alone."""
+        if len(waiting) == 1:
+            command, on_reply = waiting[0]
+            on_reply(command, InvalidCommand(f"cannot be encoded: {error}"))
+            return
+        for one in waiting:
+            try:
+                self._encode([one])
+            except (ValueError, OverflowError, TypeError, msgspec.MsgspecError) as reason:
+                one[1](one[0], InvalidCommand(f"cannot be encoded: {reason}"))
+            else:
+                self._queue.append(one)
+        self._plan()
+
+    def _plan(self) -> None:
+        if not self._pump_planned and self._queue:
+            self._pump_planned = True
+            self._loop.call_soon(self._pump)
+
+    def _on_reply(self, link: Link, reply: Any, data: bytes) -> None:
+        sent_at, waiting = self._busy.pop(link)
+        if type(reply) is bytes:
+            self._idle.append(link)
+            self.script_seconds += self._loop.time() - sent_at
+            self._deliver(waiting, reply)
+        elif reply is None:
+            self._idle.append(link)
+            self._answer_all(waiting, NotReady("the partition's state in Redis is missing or of another epoch"))
+        elif isinstance(reply, hiredis.ReplyError):
+            self._on_error(link, waiting, str(reply), data)
+        else:
+            self._answer_all(waiting, OutcomeUnknown("the connection was lost before the answer came"))
+        if self._queue and self._idle:
+            self._pump()
+
+    def _on_error(self, link: Link, waiting: list[Waiting], message: str, data: bytes) -> None:
+        if message.startswith("NOSCRIPT"):
+            # A restart, a failover or SCRIPT FLUSH: nothing ran. Load it and send the same batch again.
+            self._busy[link] = (self._loop.time(), waiting)
+            link.send(encode([b"SCRIPT", b"LOAD", self._script.source.encode()]), lambda _: None)
+            link.send(data, lambda reply: self._on_reply(link, reply, data))
+            return
+        self._idle.append(link)
+        self.last_error = self._script.translate(message)
+        freeing = [one for one in waiting if not isinstance(one[0], _GROWING)]
+        if message.startswith("OOM") and 0 < len(freeing) < len(waiting):
+            # Nothing was written. What only ends holds is let through alone, so that memory can come back.
+            self._queue.extendleft(reversed(freeing))
+            waiting = [one for one in waiting if isinstance(one[0], _GROWING)]
+        self._answer_all(waiting, StoreRefused(self.last_error))
+
+    def _deliver(self, waiting: list[Waiting], data: bytes) -> None:
+        now_ms, seq, results, due = _decode_reply(data)
+        self.batches += 1
+        self.commands += len(results)
+        again: list[Waiting] = []
+        for one, result in zip(waiting, results, strict=True):
+            status = result[0]
+            if status == "due_holds":
+                again.append(one)
+            else:
+                one[1](one[0], Reply(status, result[1:] if len(result) > 1 else (), now_ms, seq))
+        if again:
+            # Stock is short while holds are due: end them in the same round and ask again behind them.
+            expires: list[Waiting] = [(Expire(member[:BASE_LENGTH], member), self._on_expired) for member in due]
+            self._queue.extendleft(reversed(again))
+            self._queue.extendleft(reversed(expires))
+
+    def _on_expired(self, command: Command, reply: Reply | Unavailable | InvalidCommand) -> None:
+        if isinstance(reply, Reply) and reply.status == "inconsistent" and len(self._damaged) < MAX_DAMAGED:
+            self._damaged.add(command.member)  # type: ignore[union-attr]
+
+    def _answer_all(self, waiting: list[Waiting], error: Unavailable) -> None:
+        for command, on_reply in waiting:
+            on_reply(command, error)
+
+    def _fail_queue(self, error: Unavailable) -> None:
+        waiting, self._queue = list(self._queue), deque()
+        self._answer_all(waiting, error)
+
+    async def _open(self) -> None:
+        link = await open_link(self._address, self._lost)
+        await link.call(b"SCRIPT", b"LOAD", self._script.source.encode())
+        self._idle.append(link)
+
+    def _lost(self, link: Link) -> None:
+        if link in self._idle:
+            self._idle.remove(link)
+        if self._closed:
+            return
+        if not self.connected:
+            self._fail_queue(Disconnected("the connection to Redis was lost"))
+        self._keep(self._reconnect())
+
+    async def _reconnect(self) -> None:
+        wait = RECONNECT_FIRST_S
+        while not self._closed and len(self._idle) + len(self._busy) < self._settings.links:
+            try:
+                await self._open()
+            except (OSError, TimeoutError, hiredis.ReplyError) as error:
+                self.last_error = str(error)
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, RECONNECT_MOST_S)
+        self._plan()
+
+    async def _watch(self) -> None:
+        """A server that stops answering without closing (SIGSTOP, a cut cable) must not hold callers for ever."""
+        while True:
+            await asyncio.sleep(REPLY_TIMEOUT_S / 10)
+            now = self._loop.time()
+            for link, (sent_at, _) in list(self._busy.items()):
+                if now - sent_at > REPLY_TIMEOUT_S:
+                    link.close()
+
+    def _keep(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _weight(command: Command) -> int:
+    """About how many lines a command costs; exact counting would cost the hot path more than it saves."""
+    lines = getattr(command, "lines", "")
+    if type(lines) is str:
+        return 1 + len(lines) // 16
+    return 1 + len(lines) if lines else len(bases_of(command)) or 1

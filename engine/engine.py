@@ -1,0 +1,310 @@
+"""The engine: reserve, amend, confirm, release, expire, adjust against Redis, for any Python program.
+
+    engine = await Engine.connect("redis://localhost:6379/0")
+    hold = await engine.reserve([("SKU-1", 2)], customer_id="ann", ttl_ms=600_000)
+    sale = await engine.confirm(hold.id, order_id="order-17")
+
+The named verbs raise Rejected when the state machine says no. `execute` and `apply` give every status as a Result;
+`submit` is the callback path that the HTTP hot path uses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from msgspec import Struct
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from engine.batcher import Batcher, BatcherSettings, OnReply
+from engine.commands import (
+    Amend,
+    Availability,
+    Command,
+    Confirm,
+    Read,
+    Release,
+    Reserve,
+    lines_text,
+)
+from engine.errors import Disconnected, InvalidCommand, Overloaded, Rejected, Unavailable
+from engine.identity import derived_base, fingerprint, is_reservation_id, random_base, split_id
+from engine.keys import partition_keys
+from engine.limits import MAX_TTL_MS, MIN_TTL_MS
+from engine.link import parse_url
+from engine.results import Details, Reply, Reservation, Result, Status, StockLevel, decode_reply
+from engine.scripts import compose
+
+Lines = Iterable[tuple[str, int]]
+
+
+class EngineSettings(Struct, frozen=True):
+    """How an engine behaves. Times in milliseconds."""
+
+    epoch: int = 1
+    """The life of the partition's Redis state this engine believes in; a batch that meets another is refused."""
+    retention_ms: int = 3_600_000
+    """How long an ended reservation can still be answered from Redis."""
+    idempotency_window_ms: int = 86_400_000
+    """How long an idempotency key is remembered, from the reservation's creation."""
+    links: int = 2
+    """Batches in flight at once. The second lets Redis parse one while it runs the other."""
+    max_queue: int = 20_000
+    """Commands that may wait; past this new ones are refused with Overloaded."""
+    clock_ms: int | None = None
+    """A test's own clock; None for the server's."""
+
+
+class JournalState(Struct, frozen=True):
+    """Where a partition's journal stands."""
+
+    epoch: int
+    seq: int
+    """Sequence number of the last event."""
+    last_now_ms: int
+    length: int
+    """Entries in the stream, trimmed ones not counted."""
+
+
+class Engine:
+    """The connection of one process to the state machine. Bound to the event loop that connected it."""
+
+    def __init__(self, batcher: Batcher, redis: Redis) -> None:
+        self._batcher = batcher
+        self._redis = redis
+        self._keys = partition_keys(0)
+
+    @classmethod
+    async def connect(cls, url: str, settings: EngineSettings | None = None) -> Engine:
+        """Connect to `url` (redis://, rediss:// or unix://). Raises Disconnected or InvalidCommand (a bad URL)."""
+        chosen = settings or EngineSettings()
+        batcher = Batcher(
+            parse_url(url),
+            compose(),
+            partition_keys(0),
+            BatcherSettings(
+                epoch=chosen.epoch,
+                retention_ms=chosen.retention_ms,
+                idempotency_window_ms=chosen.idempotency_window_ms,
+                links=chosen.links,
+                max_queue=chosen.max_queue,
+                clock_ms=chosen.clock_ms,
+            ),
+        )
+        await batcher.start()
+        # Reads outside the state machine; never retried behind our back.
+        redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=10)
+        return cls(batcher, redis)
+
+    async def close(self) -> None:
+        """Answer what is in flight and close the connections."""
+        await self._batcher.close()
+        await self._redis.aclose()
+
+    @property
+    def batcher(self) -> Batcher:
+        """The queue and the links, for metrics and for a test's clock."""
+        return self._batcher
+
+    @property
+    def queue_depth(self) -> int:
+        """Commands waiting for a batch."""
+        return self._batcher.queue_depth
+
+    @property
+    def in_flight(self) -> int:
+        """Batches sent and not yet answered."""
+        return self._batcher.in_flight
+
+    @property
+    def connected(self) -> bool:
+        """True while commands can be sent."""
+        return self._batcher.connected
+
+    def submit(self, command: Command, on_reply: OnReply) -> None:
+        """Queue a command; `on_reply(command, reply)` is called once from the event loop.
+
+        `reply` is a Reply, or the Unavailable (or InvalidCommand) that kept it from being answered. Raises Overloaded or
+        Disconnected when the command was not even queued. Bases must come from engine.identity.
+        """
+        self._batcher.submit(command, on_reply)
+
+    async def execute(self, command: Command) -> Result:
+        """Run one command. Any status comes back as a Result; raises Unavailable or InvalidCommand.
+
+        Cancelling the caller does not take the command back: it may already be in a batch.
+        """
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def on_reply(_: Command, reply: Reply | Unavailable | InvalidCommand) -> None:
+            if future.done():
+                return
+            if isinstance(reply, Reply):
+                future.set_result(reply)
+            else:
+                future.set_exception(reply)
+
+        self._batcher.submit(command, on_reply)
+        return decode_reply(command, await future)
+
+    async def apply(self, commands: Sequence[Command]) -> list[Result]:
+        """Run many commands, in as few batches as the limits allow; results in order.
+
+        Raises the first Unavailable or InvalidCommand met; by then other commands may have been applied.
+        """
+        replies = await self.apply_raw(commands)
+        return [decode_reply(command, reply) for command, reply in zip(commands, replies, strict=True)]
+
+    async def apply_raw(self, commands: Sequence[Command]) -> list[Reply]:
+        """As `apply`, without making Results of the answers: for bulk callers that count microseconds."""
+        loop = asyncio.get_running_loop()
+        replies: list[Reply | None] = [None] * len(commands)
+        for offset in range(0, len(commands), 1024):
+            some = commands[offset : offset + 1024]
+            done: asyncio.Future[None] = loop.create_future()
+            left = len(some)
+            failure: Unavailable | InvalidCommand | None = None
+
+            def answered(place: int, reply: Reply | Unavailable | InvalidCommand) -> None:
+                nonlocal left, failure
+                if isinstance(reply, Reply):
+                    replies[place] = reply
+                else:
+                    failure = failure or reply
+                left -= 1
+                if left == 0 and not done.done():
+                    if failure is None:
+                        done.set_result(None)
+                    else:
+                        done.set_exception(failure)
+
+            for place, command in enumerate(some, start=offset):
+                try:
+                    self._batcher.submit(command, lambda _, reply, place=place: answered(place, reply))  # type: ignore[misc]
+                except (Overloaded, Disconnected) as error:
+                    answered(place, error)
+            await done
+        return [reply for reply in replies if reply is not None]
+
+    async def reserve(
+        self,
+        lines: Lines,
+        *,
+        customer_id: str,
+        cart_id: str | None = None,
+        ttl_ms: int = 1_800_000,
+        allow_partial: bool = False,
+        caller: str = "",
+        idempotency_key: str = "",
+    ) -> Reservation:
+        """Hold `lines` for `ttl_ms` (1,000 to 86,400,000).
+
+        With an `idempotency_key` a repeated call by the same `caller` gives the same reservation. Raises Rejected (with
+        the shortages or the unknown SKUs), InvalidCommand, Unavailable.
+        """
+        if not MIN_TTL_MS <= ttl_ms <= MAX_TTL_MS:
+            raise InvalidCommand(f"ttl_ms must be from {MIN_TTL_MS} to {MAX_TTL_MS}")
+        text = lines_text(lines)
+        details = Details(customer_id, cart_id, ttl_ms, text if allow_partial else "")
+        encoded = msgspec.json.encode(details)
+        command = Reserve(
+            base=derived_base("reserve", caller, idempotency_key) if idempotency_key else random_base(),
+            lines=text,
+            ttl_ms=ttl_ms,
+            partial=allow_partial,
+            owner=caller,
+            fingerprint=fingerprint(text.encode() + encoded) if idempotency_key else "",
+            details=encoded.decode(),
+        )
+        return self._one(await self.execute(command))
+
+    async def amend(
+        self, reservation_id: str, lines: Lines | None = None, *, ttl_ms: int = 0, caller: str = ""
+    ) -> Reservation:
+        """Give a hold a new set of lines and/or a deadline `ttl_ms` from now. On shortage it stays as it was."""
+        base, created = self._split(reservation_id)
+        text = "" if lines is None else lines_text(lines)
+        return self._one(await self.execute(Amend(base, created, text, ttl_ms, caller, caller)))
+
+    async def confirm(
+        self, reservation_id: str, *, order_id: str = "", caller: str = "", late: bool = False
+    ) -> Reservation:
+        """Turn a hold into a sale. Again with the same order id: the same answer."""
+        command = Confirm((self._split(reservation_id),), order_id, caller, caller, late)
+        return self._one(await self.execute(command))
+
+    async def release(self, reservation_id: str, *, caller: str = "") -> Reservation:
+        """Give a hold back. Again: the same answer."""
+        base, created = self._split(reservation_id)
+        return self._one(await self.execute(Release(base, created, caller, caller)))
+
+    async def reservation(self, reservation_id: str, *, caller: str = "") -> Reservation:
+        """Look at one reservation that Redis still has. Raises Rejected with unknown_reservation."""
+        base, created = self._split(reservation_id)
+        return self._one(await self.execute(Read(base, created, caller)))
+
+    async def availability(self, skus: Iterable[str]) -> tuple[StockLevel, ...]:
+        """The counters of some SKUs. Raises Rejected with unknown_sku."""
+        result = await self.execute(Availability(lines_text((sku, 1) for sku in skus)))
+        if result.status != Status.OK:
+            raise Rejected(result)
+        return result.levels
+
+    async def stock_levels(self, skus: Sequence[str] | None = None) -> list[StockLevel]:
+        """The counters of `skus` (unknown ones left out), or of every SKU, read without the state machine.
+
+        Every SKU means a walk in chunks: each level is true at its own moment. Raises Unavailable.
+        """
+        levels = []
+        try:
+            if skus is not None:
+                for offset in range(0, len(skus), 1000):
+                    some = list(skus[offset : offset + 1000])
+                    values = await self._redis.hmget(self._keys.stock, some)  # type: ignore[misc]
+                    levels += [level_of(s, v.decode()) for s, v in zip(some, values, strict=True) if v]
+            else:
+                seen: dict[bytes, bytes] = {}
+                cursor = 0
+                while True:
+                    cursor, chunk = await self._redis.hscan(self._keys.stock, cursor, count=2000)  # type: ignore[misc]
+                    seen.update(chunk)
+                    if cursor == 0:
+                        break
+                levels = [level_of(sku.decode(), value.decode()) for sku, value in seen.items()]
+        except (RedisError, OSError) as error:
+            raise Disconnected(f"cannot read from Redis: {type(error).__name__}") from error
+        return levels
+
+    async def journal_state(self) -> JournalState:
+        """Where the journal stands. Raises Unavailable; NotReady's case (no state) reads as epoch 0."""
+        try:
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hmget(self._keys.meta, ["epoch", "seq", "last_now_ms"])
+                pipe.xlen(self._keys.journal)
+                meta, length = await pipe.execute()
+        except (RedisError, OSError) as error:
+            raise Disconnected(f"cannot read from Redis: {type(error).__name__}") from error
+        epoch, seq, last = (int(value or 0) for value in meta)
+        return JournalState(epoch=epoch, seq=seq, last_now_ms=last, length=length)
+
+    @staticmethod
+    def _split(reservation_id: str) -> tuple[str, int]:
+        if not is_reservation_id(reservation_id):
+            raise InvalidCommand("a reservation id is 36 hex digits")
+        return split_id(reservation_id)
+
+    @staticmethod
+    def _one(result: Result) -> Reservation:
+        if result.status not in {Status.OK, Status.REPLAYED}:
+            raise Rejected(result)
+        return result.reservations[0]
+
+
+def level_of(sku: str, value: str) -> StockLevel:
+    """A field of the stock hash as a StockLevel."""
+    on_hand, reserved, safety_stock, threshold, active = value.split(" ")
+    return StockLevel(sku, int(on_hand), int(reserved), int(safety_stock), int(threshold), active == "1")
