@@ -96,6 +96,18 @@ class EmbeddedPostgres:
 
     def start(self, timeout_s: float = 120.0) -> None:
         """Make the cluster if there is none, start, wait until it answers. Raises PostgresStartFailed."""
+        self.launch()
+        deadline = time.monotonic() + timeout_s
+        while not self.is_ready():
+            if self.process.poll() is not None:
+                raise PostgresStartFailed(f"the embedded Postgres ended: {self.end_of_log()}")
+            if time.monotonic() > deadline:
+                stop(self.process, signal.SIGINT, 5.0)
+                raise PostgresStartFailed(f"no answer in {timeout_s:g} s: {self.end_of_log()}")
+            time.sleep(0.01)
+
+    def launch(self) -> None:
+        """Start without waiting; makes the cluster if there is none. Raises PostgresStartFailed, ServerNotFound."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         programs = postgres_programs(self._user)
         if not (self.folder / "cluster").exists():
@@ -117,7 +129,17 @@ class EmbeddedPostgres:
         finally:
             own.close()
             sockets.close()
-        self._wait_until_ready(timeout_s)
+
+    def is_ready(self) -> bool:
+        """True if it takes queries; makes the main database if there is none."""
+        try:
+            with psycopg.connect(self.database_url("postgres"), autocommit=True, connect_timeout=5) as connection:
+                query = "SELECT 1 FROM pg_database WHERE datname = %s"
+                if connection.execute(query, (DATABASE,)).fetchone() is None:
+                    connection.execute(f'CREATE DATABASE "{DATABASE}"'.encode())
+        except psycopg.OperationalError:  # not listening yet, or still recovering
+            return False
+        return True
 
     def stop(self, timeout_s: float = 60.0) -> None:
         """Fast shutdown: open transactions are rolled back, all is synced. Harmless if it is not running."""
@@ -167,7 +189,7 @@ class EmbeddedPostgres:
                 output=log,
             )
         if process.wait() != 0:
-            raise PostgresStartFailed(f"initdb failed: {self._end_of_log()}")
+            raise PostgresStartFailed(f"initdb failed: {self.end_of_log()}")
 
     def _write_configuration(self) -> None:
         cluster = self.folder / "cluster"
@@ -200,25 +222,8 @@ class EmbeddedPostgres:
         if name.exists() and name.read_text().strip() != "postgres":
             pid_file.write_text(f"{os.getpid()}\n{rest}")
 
-    def _wait_until_ready(self, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                with psycopg.connect(self.database_url("postgres"), autocommit=True, connect_timeout=5) as connection:
-                    known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone()
-                    if known is None:
-                        connection.execute(f'CREATE DATABASE "{DATABASE}"'.encode())
-            except psycopg.OperationalError as error:  # not listening yet, or still recovering
-                if self.process.poll() is not None:
-                    raise PostgresStartFailed(f"the embedded Postgres ended: {self._end_of_log()}") from error
-                if time.monotonic() > deadline:
-                    stop(self.process, signal.SIGINT, 5.0)
-                    raise PostgresStartFailed(f"no answer in {timeout_s:g} s: {self._end_of_log()}") from error
-                time.sleep(0.01)
-            else:
-                return
-
-    def _end_of_log(self) -> str:
+    def end_of_log(self) -> str:
+        """The last lines of its log, in one line."""
         return " | ".join(self.log_path.read_text(errors="replace").splitlines()[-5:])
 
 

@@ -81,6 +81,18 @@ class EmbeddedRedis:
 
     def start(self, timeout_s: float = 60.0) -> None:
         """Start and wait until it answers, its append-only file loaded. Raises RedisStartFailed."""
+        self.launch()
+        deadline = time.monotonic() + timeout_s
+        while not self.is_ready():
+            if self.process.poll() is not None:
+                raise RedisStartFailed(f"the embedded Redis ended: {self.end_of_log()}")
+            if time.monotonic() > deadline:
+                stop(self.process, signal.SIGTERM, 5.0)
+                raise RedisStartFailed(f"no answer in {timeout_s:g} s: {self.end_of_log()}")
+            time.sleep(0.005)
+
+    def launch(self) -> None:
+        """Start without waiting. Raises ServerNotFound, OSError."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         configuration = self.folder / "redis.conf"
         configuration.write_text(self._configuration())
@@ -93,7 +105,15 @@ class EmbeddedRedis:
                 cwd=self.folder,
                 output=log,
             )
-        self._wait_until_ready(timeout_s)
+
+    def is_ready(self) -> bool:
+        """True if it answers and has loaded its data."""
+        try:
+            with self.client() as client:
+                client.ping()
+        except redis.RedisError:  # not listening yet, or still loading
+            return False
+        return True
 
     def stop(self, timeout_s: float = 30.0) -> None:
         """End it in order: the append-only file is synced first. Harmless if it is not running."""
@@ -109,22 +129,6 @@ class EmbeddedRedis:
     def client(self) -> redis.Redis:
         """A plain synchronous connection to it, without retries."""
         return redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0), socket_timeout=10)
-
-    def _wait_until_ready(self, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
-        with self.client() as client:
-            while True:
-                try:
-                    client.ping()
-                except redis.RedisError as error:  # not listening yet, or still loading
-                    if self.process.poll() is not None:
-                        raise RedisStartFailed(f"the embedded Redis ended: {self._end_of_log()}") from error
-                    if time.monotonic() > deadline:
-                        stop(self.process, signal.SIGTERM, 5.0)
-                        raise RedisStartFailed(f"no answer in {timeout_s:g} s: {self._end_of_log()}") from error
-                    time.sleep(0.005)
-                else:
-                    return
 
     def _configuration(self) -> str:
         lines = [
@@ -152,7 +156,8 @@ class EmbeddedRedis:
         ]
         return "\n".join(lines) + "\n"
 
-    def _end_of_log(self) -> str:
+    def end_of_log(self) -> str:
+        """The last lines of its log, in one line."""
         return " | ".join(self.log_path.read_text(errors="replace").splitlines()[-5:])
 
     def _remove_outside_socket_folder(self) -> None:

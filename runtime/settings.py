@@ -218,6 +218,17 @@ def describe(settings: Settings, environment: Mapping[str, str]) -> list[Setting
     return rows
 
 
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The variables that give another process of this deployment the same settings, secrets in plain text."""
+    variables = {}
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        if value is not None:
+            plain = value.get_secret_value() if isinstance(value, SecretStr) else _plain(value)
+            variables[f"{PREFIX}{name.upper()}"] = plain
+    return variables
+
+
 def default_of(name: str) -> str:
     """The default of a setting as documentation shows it; empty if it has none."""
     if name in _SHOWN_AS:
