@@ -17,7 +17,7 @@ end
 -- Returns two arrays, SKUs and quantities, or nil when any part of the text is not a line or a SKU stands twice.
 local function parse_lines(text)
   local skus, quantities, seen, count, length = {}, {}, {}, 0, 0
-  for sku, digits in gmatch(text, "([^=,]+)=([1-9]%d*)") do
+  for sku, digits in gmatch(text .. ",", "([^=,]+)=([1-9]%d*),") do
     local quantity = quantity_of(digits)
     if not quantity or seen[sku] or count == MAX_LINES then
       return nil
@@ -27,7 +27,8 @@ local function parse_lines(text)
     skus[count], quantities[count] = sku, quantity
     length = length + #sku + #digits + 2
   end
-  -- Every character must belong to a line: gmatch skips what does not fit.
+  -- Every character must belong to a line: gmatch skips what does not fit. The comma is part of the match, or a missing
+  -- one and a doubled one would make up for each other.
   if count == 0 or length ~= #text + 1 then
     return nil
   end
