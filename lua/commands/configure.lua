@@ -11,6 +11,9 @@
 --- @include "lib/journal"
 --- @include "lib/results"
 
+-- Past it a number need no longer be the one that was asked for, and infinity is none.
+local LARGEST_EXACT = 9007199254740992
+
 local function is_sku(text)
   return type(text) == "string" and #text >= 1 and #text <= MAX_SKU and not find(text, "[^%w%._:%- ]")
     and not find(text, "^ ") and not find(text, " $") and not find(text, "  ", 1, true)
@@ -20,7 +23,7 @@ local function configure(command)
   local sku, safety, threshold, active, initial, actor =
     command[2], command[3], command[4], command[5], command[6], command[7]
   if not is_sku(sku) or not is_whole(safety, 0, MAX_QUANTITY) or not is_whole(threshold, 0, MAX_QUANTITY)
-    or type(active) ~= "boolean" or not is_whole(initial, 0, math.huge) or type(actor) ~= "string" then
+    or type(active) ~= "boolean" or not is_whole(initial, 0, LARGEST_EXACT) or type(actor) ~= "string" then
     return answer(MALFORMED)
   end
   if initial > MAX_ON_HAND then
