@@ -56,7 +56,7 @@ class JournalReader:
 
     def trim(self, before_stream_id: str) -> int:
         """Drop every entry older than `before_stream_id`, exactly; gives how many went."""
-        return cast("int", self._redis.xtrim(self._keys.journal, minid=before_stream_id, approximate=False))
+        return self._redis.xtrim(self._keys.journal, minid=before_stream_id, approximate=False)
 
     def written(self) -> tuple[int, int]:
         """(epoch, seq) of the last event the state machine wrote; (0, 0) when Redis holds no state."""
@@ -70,15 +70,15 @@ class JournalReader:
 
     def server_now_ms(self) -> int:
         """The server's clock, Unix ms."""
-        seconds, micros = cast("tuple[int, int]", self._redis.time())
+        seconds, micros = self._redis.time()
         return seconds * 1000 + micros // 1000
 
     def extent(self) -> JournalExtent:
         """Length, memory (estimated by Redis from a few samples), age of the oldest entry, and the clock."""
         first = cast("Any", self._redis.xrange(self._keys.journal, count=1))
         return JournalExtent(
-            length=cast("int", self._redis.xlen(self._keys.journal)),
-            memory_bytes=cast("int | None", self._redis.memory_usage(self._keys.journal)) or 0,
+            length=self._redis.xlen(self._keys.journal),
+            memory_bytes=self._redis.memory_usage(self._keys.journal) or 0,
             first_id=first[0][0].decode() if first else "",
             server_now_ms=self.server_now_ms(),
         )

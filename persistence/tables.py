@@ -185,10 +185,10 @@ journal_quarantine = Table(
     Column("raw", LargeBinary, nullable=False),
     Column("error", Text, nullable=False),
     _now("created_at"),
-    CheckConstraint("applied IN ('nothing', 'stock', 'cleaned')", name="applied"),
+    CheckConstraint("applied IN ('nothing', 'stock', 'cleaned', 'empty')", name="applied"),
     Index("journal_quarantine_seq_idx", "partition", "epoch", "seq"),
 )
-"""Journal entries and events that could not be applied as they are; see journal_entries.py for what follows."""
+"""Journal entries and events that could not be applied as they are; flush_plan.py tells what follows."""
 
 flusher_status = Table(
     "flusher_status",

@@ -106,14 +106,10 @@ def _ledger() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("partition", "epoch", "seq", "line"),
         sa.CheckConstraint("new_stock = previous_stock + quantity AND new_stock >= 0", name="balance"),
-        sa.CheckConstraint(
-            "transaction_type IN ('IN', 'OUT', 'ADJUSTMENT', 'RETURN', 'DAMAGE')", name="type"
-        ),
+        sa.CheckConstraint("transaction_type IN ('IN', 'OUT', 'ADJUSTMENT', 'RETURN', 'DAMAGE')", name="type"),
     )
     for name, column in (("sku", "sku"), ("reference", "reference_id"), ("created_by", "created_by")):
-        op.create_index(
-            f"inventory_transactions_{name}_idx", "inventory_transactions", [column, "created_at", "id"]
-        )
+        op.create_index(f"inventory_transactions_{name}_idx", "inventory_transactions", [column, "created_at", "id"])
     op.create_index("inventory_transactions_created_at_idx", "inventory_transactions", ["created_at", "id"])
     op.create_index(
         "inventory_transactions_type_idx",
@@ -160,9 +156,7 @@ def _reservations() -> None:
         postgresql_with={"fillfactor": 50},
     )
     op.create_index("stock_reservations_created_at_idx", "stock_reservations", ["created_at", "id"])
-    op.create_index(
-        "stock_reservations_customer_idx", "stock_reservations", ["customer_id", "created_at", "id"]
-    )
+    op.create_index("stock_reservations_customer_idx", "stock_reservations", ["customer_id", "created_at", "id"])
     op.create_index("stock_reservations_expires_at_idx", "stock_reservations", ["expires_at"])
     op.create_table(
         "reservation_skus",
@@ -186,9 +180,7 @@ def _journal() -> None:
         sa.CheckConstraint("epoch >= 1 AND seq >= 0", name="bounds"),
         postgresql_with={"fillfactor": 10},
     )
-    op.execute(
-        "INSERT INTO journal_cursors (partition, partitions, epoch, seq, stream_id) VALUES (0, 1, 1, 0, '0-0')"
-    )
+    op.execute("INSERT INTO journal_cursors (partition, partitions, epoch, seq, stream_id) VALUES (0, 1, 1, 0, '0-0')")
     op.create_table(
         "journal_quarantine",
         sa.Column("id", sa.BigInteger, sa.Identity(always=False), primary_key=True),
@@ -200,7 +192,7 @@ def _journal() -> None:
         sa.Column("raw", sa.LargeBinary, nullable=False),
         sa.Column("error", sa.Text, nullable=False),
         _now("created_at"),
-        sa.CheckConstraint("applied IN ('nothing', 'stock', 'cleaned')", name="applied"),
+        sa.CheckConstraint("applied IN ('nothing', 'stock', 'cleaned', 'empty')", name="applied"),
     )
     op.create_index("journal_quarantine_seq_idx", "journal_quarantine", ["partition", "epoch", "seq"])
     op.create_table(
