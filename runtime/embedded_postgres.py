@@ -106,11 +106,15 @@ class EmbeddedPostgres:
                 raise PostgresStartFailed(f"no answer in {timeout_s:g} s: {self.end_of_log()}")
             time.sleep(0.01)
 
+    def has_cluster(self) -> bool:
+        """True if the cluster was made before; making it takes a second."""
+        return (self.folder / "cluster").exists()
+
     def launch(self) -> None:
         """Start without waiting; makes the cluster if there is none. Raises PostgresStartFailed, ServerNotFound."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         programs = postgres_programs(self._user)
-        if not (self.folder / "cluster").exists():
+        if not self.has_cluster():
             self._make_cluster(programs)
         own = _Reach(self.folder / "cluster", self._user)
         sockets = _Reach(self.socket_folder, self._user)

@@ -15,6 +15,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from runtime.store import FactsNow
+
 _COLOURS: Final = {"running": "green", "starting": "yellow", "waiting": "red", "stopped": "dim"}
 
 
@@ -28,18 +30,6 @@ class ProcessRow(Struct, frozen=True):
     """Seconds in this state."""
     restarts: int
     note: str = ""
-
-
-class StoreFacts(Struct, frozen=True):
-    """What the store says of itself; None for what could not be asked just now."""
-
-    events: int | None = None
-    """Journal events so far."""
-    events_per_s: float | None = None
-    lag_events: int | None = None
-    """Events not yet in the ledger."""
-    holds: int | None = None
-    """Reservations that hold stock now."""
 
 
 class StatusDisplay:
@@ -65,7 +55,7 @@ class StatusDisplay:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()
 
-    def show(self, title: str, rows: Sequence[ProcessRow], facts: StoreFacts) -> None:
+    def show(self, title: str, rows: Sequence[ProcessRow], facts: FactsNow) -> None:
         """Draw the table anew (terminals only)."""
         if self._live is not None:
             self._live.update(_picture(title, rows, facts), refresh=True)
@@ -77,7 +67,7 @@ class StatusDisplay:
             self._live = None
 
 
-def _picture(title: str, rows: Sequence[ProcessRow], facts: StoreFacts) -> Group:
+def _picture(title: str, rows: Sequence[ProcessRow], facts: FactsNow) -> Group:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for heading, justify in (("process", "left"), ("state", "left"), ("pid", "right"), ("for", "right")):
         table.add_column(heading, justify=justify, header_style="dim")  # type: ignore[arg-type]
@@ -92,17 +82,15 @@ def _picture(title: str, rows: Sequence[ProcessRow], facts: StoreFacts) -> Group
             str(row.restarts) if row.restarts else "",
             Text(row.note, style="red"),
         )
-    return Group(
-        Text(), table, Text(facts_line(facts), style="cyan"), Text("Ctrl-C stops everything in order", style="dim")
-    )
+    below = Text("Ctrl-C stops everything in order", style="dim")
+    return Group(Text(), table, Text(facts_line(facts), style="cyan"), below)
 
 
-def facts_line(facts: StoreFacts) -> str:
+def facts_line(facts: FactsNow) -> str:
     """The store in one line, leaving out what is not known."""
     parts = []
     if facts.events is not None:
-        rate = f" ({facts.events_per_s:,.0f}/s)" if facts.events_per_s is not None else ""
-        parts.append(f"journal {facts.events:,} events{rate}")
+        parts.append(f"journal {facts.events:,} events")
     if facts.lag_events is not None:
         parts.append("ledger up to date" if facts.lag_events <= 0 else f"ledger {facts.lag_events:,} events behind")
     if facts.holds is not None:

@@ -1,0 +1,188 @@
+"""Opening the store: Postgres and Redis reached, audited, migrated, and found to tell the same story.
+
+Owns the order of those steps, the same for every process; never serves and never starts a server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, TypeVar
+
+import psycopg
+import redis
+from msgspec import Struct
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from engine.bootstrap import open_partition
+from engine.keys import partition_keys
+from persistence.bootstrap_keys import ensure_bootstrap_key
+from persistence.database_url import psycopg_url
+from persistence.ledger_writer import LedgerLost, LedgerWriter
+from persistence.migrate import current_revision, head_revision, upgrade
+from runtime.config_audit import Finding, audit_postgres, audit_redis, require
+from runtime.data_folder import BootstrapKeys
+from runtime.settings import Settings, without_password
+
+T = TypeVar("T")
+
+REACH_WITHIN_S: Final = 30.0
+"""How long a process that starts waits for its servers: they may be starting as well."""
+
+_HOPELESS: Final = ("authentication failed", "does not exist", "no pg_hba.conf entry", "no password supplied")
+"""Refusals of Postgres that waiting does not mend."""
+
+
+class StoreUnreachable(RuntimeError):
+    """Redis or Postgres can't be reached; the message names it, without its password."""
+
+
+class SchemaDiffers(RuntimeError):
+    """The database has other tables than this version of the program."""
+
+
+class OpenedStore(Struct, frozen=True):
+    """A store that may be served from."""
+
+    redis_url: str
+    database_url: str
+    redis_name: str
+    postgres_name: str
+    epoch: int
+    warnings: tuple[Finding, ...]
+
+
+def redis_client(url: str, timeout_s: float = 5.0) -> redis.Redis:
+    """A synchronous client on `url` that never retries behind our back."""
+    return redis.Redis.from_url(
+        url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
+    )
+
+
+def urls_of(settings: Settings) -> tuple[str, str]:
+    """(Redis URL, Postgres URL). Raises StoreUnreachable when one is not set."""
+    if settings.redis_url is None or settings.database_url is None:
+        missing = "HOLDFAST_REDIS_URL" if settings.redis_url is None else "HOLDFAST_DATABASE_URL"
+        raise StoreUnreachable(f"{missing} is not set, and no `holdfast up` runs on {settings.data_folder}")
+    return settings.redis_url.get_secret_value(), settings.database_url.get_secret_value()
+
+
+def open_store(settings: Settings, keys: BootstrapKeys | None, *, migrate: bool) -> OpenedStore:
+    """Reach both servers, audit them, bring the tables up to date (or check that they are), open the partition.
+
+    `keys`: the bootstrap keys to make known, if any. Raises StoreUnreachable, ConfigurationRefused, SchemaDiffers,
+    engine.errors.NotReady, KeyTaken.
+    """
+    redis_url, database_url = urls_of(settings)
+    deadline = time.monotonic() + REACH_WITHIN_S
+
+    with _reach("Postgres", database_url, lambda: psycopg.connect(psycopg_url(database_url)), deadline) as found:
+        postgres = audit_postgres(found, settings.durability)
+        warnings = require(postgres)
+    if migrate:
+        upgrade(database_url)
+    else:
+        _require_head(database_url)
+
+    with redis_client(redis_url) as client:
+        _reach("Redis", redis_url, client.ping, deadline)
+        store = audit_redis(client, settings.durability)
+        warnings += require(store)
+        epoch, seq = _cursor(database_url)
+        open_partition(client, epoch, seq)
+
+    if keys is not None:
+        ensure_bootstrap_key(database_url, "admin", hashlib.sha256(keys.admin_key.encode()).digest())
+        ensure_bootstrap_key(database_url, "storefront", hashlib.sha256(keys.storefront_key.encode()).digest())
+    return OpenedStore(redis_url, database_url, store.name, postgres.name, epoch, warnings)
+
+
+def _reach(name: str, url: str, attempt: Callable[[], T], deadline: float) -> T:
+    while True:
+        try:
+            return attempt()
+        except (psycopg.OperationalError, redis.ConnectionError, redis.TimeoutError, ValueError) as error:
+            hopeless = isinstance(error, redis.AuthenticationError | ValueError) or any(
+                sign in str(error) for sign in _HOPELESS
+            )
+            if hopeless or time.monotonic() > deadline:
+                shown = without_password(url)
+                raise StoreUnreachable(f"{name} at {shown} can't be reached: {_first_line(error)}") from error
+            time.sleep(0.1)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _require_head(database_url: str) -> None:
+    have, want = current_revision(database_url), head_revision()
+    if have != want:
+        raise SchemaDiffers(
+            f"the database is at revision {have or 'none'}, this version needs {want}: run `holdfast migrate`"
+        )
+
+
+def _cursor(database_url: str) -> tuple[int, int]:
+    writer = LedgerWriter(database_url, 0)
+    try:
+        cursor = writer.read_cursor()
+    except LedgerLost as error:
+        raise StoreUnreachable(f"Postgres can't be reached: {_first_line(error)}") from error
+    finally:
+        writer.close()
+    return cursor.epoch, cursor.seq
+
+
+class FactsNow(Struct, frozen=True):
+    """What the store says of itself; None for what could not be asked just now."""
+
+    events: int | None
+    """Journal events so far."""
+    lag_events: int | None
+    """Events not yet in the ledger."""
+    holds: int | None
+    """Reservations that hold stock now."""
+
+
+class StoreWatch:
+    """Asks a store for a few numbers, again and again, over connections of its own. Not thread-safe."""
+
+    def __init__(self, store: OpenedStore) -> None:
+        self._redis = redis_client(store.redis_url, timeout_s=1.0)
+        self._writer = LedgerWriter(store.database_url, 0)
+        self._keys = partition_keys(0)
+
+    def __enter__(self) -> StoreWatch:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._redis.close()
+        self._writer.close()
+
+    def facts(self) -> FactsNow:
+        """The numbers of this moment. A server that is away leaves its numbers out."""
+        events: int | None = None
+        holds: int | None = None
+        lag: int | None = None
+        try:
+            seq = self._redis.hget(self._keys.meta, "seq")
+            events = None if seq is None else int(seq)
+            holds = int(self._redis.zcard(self._keys.deadlines))
+        except redis.RedisError:
+            return FactsNow(None, None, None)
+        try:
+            lag = None if events is None else max(0, events - self._writer.read_cursor().seq)
+        except LedgerLost:
+            lag = None
+        return FactsNow(events, lag, holds)
