@@ -10,15 +10,21 @@ import pytest
 
 from tests.scripts.machine import MINUTE_MS, Machine, address
 
+ZERO, OTHER = "0" * 24, "f" * 24
+
 AS_TEXT = (
     "0", "-1", "-0", "+1", "00", "01", "007", "1.0", "1.5", ".5", "1.", "1e3", "1E3", "1e-3", "0x10", "0X1F", "0b1",
-    " 5", "5 ", " 5 ", "5\t", "5\n", "5\0", "\x0b5", "", "=", "=1", "1=", "1,", ",1", "1,1", "A=1,A=1", "nan", "NaN", "inf",
-    "-inf", "Infinity", "1_000", "1,000", "1'000", "٣", "１", "²", "½", "true", "nil", "null", "{}", "[]", "1;", "1--",
-    "1)", "$1", "%d", "9" * 11, str(10**9 + 1), str(10**10), str(2**31 * 4), str(2**53), str(2**63), str(2**64), "9" * 5000,
+    " 5", "5 ", " 5 ", "5\t", "5\n", "5\0", "\x0b5", "", "=", "=1", "1=", "1,", ",1", "1,1", "A=1,A=1", "nan", "NaN",
+    "inf", "-inf", "Infinity", "1_000", "1,000", "1'000", "٣", "\uff11", "²", "½", "true", "nil", "null", "{}", "[]",
+    "1;", "1--",
+    "1)", "$1", "%d", "9" * 11, str(10**9 + 1), str(10**10), str(2**31 * 4), str(2**53), str(2**63), str(2**64),
+    "9" * 5000,
 )  # fmt: skip
 
 AS_VALUE = (
-    -1, 1.5, 0.1, -0.5, 10**9 + 0.5, 1e-300, float("nan"), float("inf"), float("-inf"), 2**53, 2**53 + 2, 2**63, 2**64 - 1, -(2**63), 1e300,
+    -1, 1.5, 0.1, -0.5, 10**9 + 0.5, 1e-300, float("nan"), float("inf"), float("-inf"),
+    2**53, 2**53 + 2, 2**63, 2**64 - 1, -(2**63),
+    1e300,
     "1", "5", "1e3", "0x10", " 5 ", "nan", "", None, True, False, [], [1], {}, {"n": 1}, [None],
 )  # fmt: skip
 
@@ -131,13 +137,14 @@ def test_a_creation_time_that_is_no_time_finds_nothing(stocked: Machine, value: 
         1, "reserve", [], [None], ["nothing"], [["reserve"]], ["reserve"], ["amend"], ["confirm"], ["release"],
         ["expire"], ["read"], ["availability"], ["adjust"], ["configure"], ["confirm", []], ["confirm", {}],
         ["confirm", [1]], ["confirm", [[]]], ["confirm", [[None, None]]], ["reserve", 1, 2, 3, 4, 5, 6, 7],
-        ["reserve", None, "A=1", 60000, False, "", "", "{}"], ["reserve", "0" * 24, None, 60000, False, "", "", "{}"],
-        ["reserve", "0" * 24, "A=1", 60000, False, None, "", "{}"], ["reserve", "0" * 24, "A=1", 60000, False, "", 1, "{}"],
-        ["reserve", "0" * 24, "A=1", 60000, False, "", "", {}], ["reserve", "f" * 24, "A=1", 60000, False, "", "", "{}"],
-        ["adjust", "0" * 24, [], "IN", "", "", "", "", ""], ["adjust", "0" * 24, [["A", "add", 1]], "GIFT", "", "", "", "", ""],
-        ["adjust", "0" * 24, [["A", "double", 1]], "IN", "", "", "", "", ""], ["adjust", "0" * 24, ["A"], "IN", "", "", "", "", ""],
-        ["adjust", "0" * 24, [["A", "add", 1], ["A", "add", 1]], "IN", "", "", "", "", ""],
-        ["adjust", "0" * 24, [["A", "add", 1]], "IN", None, "", "", "", ""], ["configure", "A", 0, 0, 1, 0, "admin"],
+        ["reserve", None, "A=1", 60000, False, "", "", "{}"], ["reserve", ZERO, None, 60000, False, "", "", "{}"],
+        ["reserve", ZERO, "A=1", 60000, False, None, "", "{}"], ["reserve", ZERO, "A=1", 60000, False, "", 1, "{}"],
+        ["reserve", ZERO, "A=1", 60000, False, "", "", {}], ["reserve", OTHER, "A=1", 60000, False, "", "", "{}"],
+        ["adjust", ZERO, [], "IN", "", "", "", "", ""], ["adjust", ZERO, [["A", "add", 1]], "GIFT", "", "", "", "", ""],
+        ["adjust", ZERO, [["A", "double", 1]], "IN", "", "", "", "", ""], ["adjust", ZERO, ["A"],
+        "IN", "", "", "", "", ""],
+        ["adjust", ZERO, [["A", "add", 1], ["A", "add", 1]], "IN", "", "", "", "", ""],
+        ["adjust", ZERO, [["A", "add", 1]], "IN", None, "", "", "", ""], ["configure", "A", 0, 0, 1, 0, "admin"],
         ["configure", " A", 0, 0, True, 0, "admin"], ["configure", "A  B", 0, 0, True, 0, "admin"],
         ["configure", "A,B", 0, 0, True, 0, "admin"], ["configure", "A=B", 0, 0, True, 0, "admin"],
         ["configure", "é", 0, 0, True, 0, "admin"], ["configure", "S" * 65, 0, 0, True, 0, "admin"],
@@ -147,19 +154,19 @@ def test_a_creation_time_that_is_no_time_finds_nothing(stocked: Machine, value: 
     ids=lambda command: repr(command)[:60],
 )  # fmt: skip
 def test_a_shape_that_no_struct_makes(stocked: Machine, command: Any) -> None:
-    refused(stocked, command, bases=["0" * 24])
+    refused(stocked, command, bases=[ZERO])
 
 
 def test_two_thousand_and_one_adjustment_lines(stocked: Machine) -> None:
     lines = [[f"S{n}", "add", 1] for n in range(2_001)]
 
-    refused(stocked, ["adjust", "0" * 24, lines, "IN", "", "", "", "", ""], bases=["0" * 24])
+    refused(stocked, ["adjust", ZERO, lines, "IN", "", "", "", "", ""], bases=[ZERO])
 
 
 def test_one_thousand_and_one_reservations_to_confirm(stocked: Machine) -> None:
     reservations = [[f"{n:024x}", 1] for n in range(1_001)]
 
-    refused(stocked, ["confirm", reservations, "", "", "", False], bases=["0" * 24])
+    refused(stocked, ["confirm", reservations, "", "", "", False], bases=[ZERO])
 
 
 def test_the_largest_numbers_that_are_allowed(machine: Machine) -> None:
