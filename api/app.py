@@ -1,0 +1,192 @@
+"""The API as one ASGI application: the hot path in front, FastAPI behind it for everything else.
+
+Owns how the two are put together, and what every cold answer has in common (request id, body limit, problem
+documents). Never opens a connection: `create_app` gets everything in `Services`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from persistence.database import DatabaseUnavailable
+from starlette.exceptions import HTTPException
+
+from api import problems
+from api.auth import MIN_KEY_LENGTH
+from api.hot import asgi
+from api.hot.exchange import Exchange
+from api.hot.protocol import HotProtocol, hot_protocol
+from api.hot.table import make_hot
+from api.metrics import Metrics
+from api.openapi import complete_openapi
+from api.problems import PROBLEM_JSON, Problem
+from api.routes import changes, docs, health, keys, ledger, orders, products, stock
+from api.services import Services
+from engine.errors import HoldfastError
+
+logger = structlog.get_logger("holdfast.api")
+
+PUBLISH_INTERVAL_S: Final = 1.0
+ROUTERS: Final = (health, docs, keys, products, stock, changes, ledger, orders)
+
+
+class Application:
+    """What a server runs. `protocol_class` is for uvicorn's `http=`; without it every request comes by ASGI."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.metrics = Metrics(services.settings.metrics_dir)
+        self.hot = make_hot(services, self.metrics)
+        self.cold = _cold_app(services, self.metrics, self.hot.close)
+
+    @property
+    def protocol_class(self) -> type[HotProtocol]:
+        """uvicorn's HTTP protocol with the hot path in it."""
+        return hot_protocol(self.hot)
+
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """ASGI entry."""
+        if scope["type"] != "http":
+            await self.cold(scope, receive, send)
+            return
+        method = scope["method"].encode()
+        path = scope["path"]
+        found = self.hot.route(b"GET" if method == b"HEAD" else method, path.encode("utf-8", "surrogateescape"))
+        if found is not None:
+            await asgi.serve(self.hot, found, scope, receive, send)
+        else:
+            await self._serve_cold(scope, receive, send)
+
+    async def _serve_cold(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """FastAPI's part, with what every answer must have: a request id, a body limit, a count."""
+        started = time.perf_counter()
+        exchange = Exchange()
+        exchange.read_headers(scope["headers"])
+        request_id = exchange.log_id()
+        limit = self.services.settings.max_body_bytes
+        status = 500
+        taken = 0
+
+        async def limited_receive() -> asgi.Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > limit:
+                raise asgi.too_large(limit)
+            return message
+
+        async def marked_send(message: asgi.Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            await send(message)
+
+        scope["holdfast.authorization"] = exchange.authorization
+        try:
+            if asgi.content_length(scope["headers"]) > limit:
+                await _send_problem(asgi.too_large(limit), marked_send)
+                return
+            await self.cold(scope, limited_receive, marked_send)
+        except Exception as error:
+            # Starlette has sent the 500 by now; the log line is ours, so that it carries the request's id.
+            logger.error("request failed", exc_info=error, request_id=request_id.decode())
+        finally:
+            route = scope.get("route")
+            name = getattr(route, "operation_id", None) or getattr(route, "name", None) or "unmatched"
+            self.metrics.endpoint(name).count(status, time.perf_counter() - started)
+            if self.services.settings.access_log:
+                exchange.log(name, status, time.perf_counter() - started)
+
+
+def create_app(services: Services) -> Application:
+    """The application of one API process."""
+    return Application(services)
+
+
+async def _send_problem(problem: Problem, send: asgi.Send) -> None:
+    body = problem.body()
+    headers = [(b"content-type", PROBLEM_JSON), (b"content-length", b"%d" % len(body)), *problem.headers()]
+    await send({"type": "http.response.start", "status": problem.kind.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def problem_response(problem: Problem) -> Response:
+    """A problem as FastAPI sends it."""
+    headers = {name.decode(): value.decode() for name, value in problem.headers()}
+    return Response(problem.body(), problem.kind.status, headers, PROBLEM_JSON.decode())
+
+
+def _cold_app(services: Services, metrics: Metrics, close_hot: Any) -> FastAPI:
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        publishing = asyncio.get_running_loop().create_task(_publish(metrics))
+        yield
+        publishing.cancel()
+        metrics.publish()
+        await close_hot()
+
+    app = FastAPI(
+        title="Holdfast",
+        version=services.settings.version,
+        description=f"Inventory reservations that never oversell. Send your key ({MIN_KEY_LENGTH}+ characters) as "
+        "`Authorization: Bearer <key>`. Errors are `application/problem+json` with a stable `code`.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    app.state.metrics = metrics
+    for module in ROUTERS:
+        app.include_router(module.router)
+    complete_openapi(app)
+    _handle_errors(app)
+    return app
+
+
+async def _publish(metrics: Metrics) -> None:
+    while True:
+        await asyncio.sleep(PUBLISH_INTERVAL_S)
+        try:
+            metrics.publish()
+        except OSError:
+            logger.exception("counters cannot be published")
+
+
+def _handle_errors(app: FastAPI) -> None:
+    @app.exception_handler(Problem)
+    async def on_problem(_: Request, error: Problem) -> Response:
+        return problem_response(error)
+
+    @app.exception_handler(HoldfastError)
+    async def on_engine_error(_: Request, error: HoldfastError) -> Response:
+        return problem_response(problems.of_exception(error))
+
+    @app.exception_handler(DatabaseUnavailable)
+    async def on_database_error(_: Request, error: DatabaseUnavailable) -> Response:
+        return problem_response(Problem("ledger-unavailable"))
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(_: Request, error: RequestValidationError) -> Response:
+        found = [{"at": ".".join(map(str, e["loc"])), "message": str(e["msg"])} for e in error.errors()]
+        detail = "; ".join(f"{e['at']}: {e['message']}" for e in found)[:500]
+        return problem_response(Problem("validation-error", detail, {"errors": found}))
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(_: Request, error: HTTPException) -> Response:
+        if error.status_code == 405:
+            allow = (error.headers or {}).get("Allow", "")
+            return problem_response(Problem("method-not-allowed", headers=((b"allow", allow.encode()),)))
+        return problem_response(Problem("not-found" if error.status_code == 404 else "invalid-request"))
+
+    @app.exception_handler(Exception)
+    async def on_failure(_: Request, error: Exception) -> Response:
+        return problem_response(Problem("internal-error"))

@@ -1,0 +1,107 @@
+"""The hot path under any ASGI server: reads the body within its limit, waits for the one answer, sends it.
+
+Owns the ASGI conversation of hot requests. What is answered is decided by the endpoints, the same as under
+`protocol.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from api.hot.exchange import Exchange, Headers
+from api.problems import PROBLEM_JSON, Problem
+
+if TYPE_CHECKING:
+    from api.hot.endpoints import Endpoint, Hot
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Answer = tuple[int, bytes, Headers]
+
+
+class Disconnected(Exception):
+    """The client left before its request was complete."""
+
+
+class AsgiExchange(Exchange):
+    """An exchange whose answer is awaited by `serve`."""
+
+    def __init__(self, endpoint: Endpoint, argument: str) -> None:
+        self.endpoint = endpoint
+        self.argument = argument
+        self.answer_future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    def send(self, status: int, body: bytes, headers: Headers) -> None:
+        """Hand the answer to `serve`, unless it has been cancelled."""
+        if not self.answer_future.done():
+            self.answer_future.set_result((status, body, headers))
+
+
+def too_large(limit: int) -> Problem:
+    """413, and the connection is not used again: the rest of the body is not worth reading."""
+    return Problem("payload-too-large", f"At most {limit} bytes.", headers=((b"connection", b"close"),))
+
+
+def content_length(headers: list[tuple[bytes, bytes]]) -> int:
+    """The Content-Length, 0 if there is none."""
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value) if value.isdigit() and len(value) < 20 else 0
+    return 0
+
+
+async def read_body(receive: Receive, headers: list[tuple[bytes, bytes]], limit: int) -> bytes:
+    """The whole body. Raises Problem `payload-too-large` as soon as it is known to be, and Disconnected."""
+    if content_length(headers) > limit:
+        raise too_large(limit)
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise too_large(limit)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def serve(hot: Hot, found: tuple[Endpoint, str], scope: Scope, receive: Receive, send: Send) -> None:
+    """Carry one hot request; `found` is what `hot.route` gave for it."""
+    endpoint, argument = found
+    exchange = AsgiExchange(endpoint, argument)
+    headers: list[tuple[bytes, bytes]] = list(scope["headers"])
+    exchange.read_headers(headers)
+    exchange.query = scope.get("query_string", b"")
+    try:
+        exchange.body = await asyncio.wait_for(
+            read_body(receive, headers, endpoint.max_body_bytes), hot.settings.body_timeout_s
+        )
+    except Disconnected:
+        return
+    except TimeoutError:
+        exchange.refuse(Problem("request-timeout", headers=((b"connection", b"close"),)))
+    except Problem as problem:
+        exchange.refuse(problem)
+    else:
+        hot.dispatch(exchange)
+    status, body, extra = await exchange.answer_future
+    sent_headers = answer_headers(exchange, status, body, extra)
+    await send({"type": "http.response.start", "status": status, "headers": sent_headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def answer_headers(exchange: Exchange, status: int, body: bytes, extra: Headers) -> list[tuple[bytes, bytes]]:
+    """Every header of an answer."""
+    return [
+        (b"content-type", b"application/json" if status < 400 else PROBLEM_JSON),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", exchange.log_id()),
+        *extra,
+    ]

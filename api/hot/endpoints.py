@@ -1,0 +1,241 @@
+"""Which requests are hot, and what happens to each before and after its endpoint: keys, roles, errors, waits.
+
+Owns the routing table and the one place where exceptions of the hot path become problems. Never reads a socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote_to_bytes
+
+import structlog
+
+from api import problems
+from api.auth import Permission, forbidden, unauthenticated
+from api.hot.exchange import Exchange, Headers
+from api.metrics import EndpointCounts, Metrics
+from api.problems import Problem
+from engine.results import Reply
+
+if TYPE_CHECKING:
+    from api.services import Services
+
+logger = structlog.get_logger("holdfast.api")
+
+Run = Callable[[Exchange], None]
+
+RESERVE_PATH: Final = b"/inventory/reserve"
+BATCH_PATH: Final = b"/inventory/reserve/batch"
+BY_ID_PREFIX: Final = b"/inventory/reserve/"
+CONFIRM_SUFFIX: Final = b"/confirm"
+AVAILABILITY_PATH: Final = b"/inventory/availability"
+AVAILABILITY_PREFIX: Final = b"/inventory/availability/"
+PARTITION: Final = 0
+
+
+class Endpoint:
+    """One hot operation: who may call it, how large its body may be, what runs."""
+
+    def __init__(  # noqa: PLR0917
+        self,
+        name: str,
+        permission: Permission,
+        max_body_bytes: int,
+        run: Run,
+        counts: EndpointCounts,
+        access_log: bool = False,
+    ) -> None:
+        self.name = name
+        self.permission = int(permission)
+        self.max_body_bytes = max_body_bytes
+        self.run = run
+        self.count = counts.count
+        self.access_log = access_log
+
+
+class Hot:
+    """Everything the hot path shares within one process."""
+
+    def __init__(self, services: Services, metrics: Metrics) -> None:
+        self.services = services
+        self.settings = services.settings
+        self.engine = services.engine
+        self.metrics = metrics
+        self._known = services.keys.known
+        self.refused = Endpoint("refused", Permission(0), 0, _nothing, metrics.endpoint("refused"))
+        """Counts what is refused before it is known which endpoint was meant."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._exact: dict[bytes, dict[bytes, Endpoint]] = {}
+        self._by_id: dict[bytes, Endpoint] = {}
+        self._confirm: dict[bytes, Endpoint] = {}
+        self._availability: dict[bytes, Endpoint] = {}
+
+    def add(self, place: str, method: bytes, name: str, permission: Permission, run: Run) -> None:
+        """Put an endpoint into the routing table; `place` is a path, or `by_id`, `confirm`, `availability`."""
+        limit = self.settings.max_batch_body_bytes if name == "batch" else self.settings.max_body_bytes
+        counts = self.metrics.endpoint(name)
+        endpoint = Endpoint(name, permission, limit, run, counts, self.settings.access_log)
+        tables = {"by_id": self._by_id, "confirm": self._confirm, "availability": self._availability}
+        table = tables.get(place)
+        if table is None:
+            table = self._exact.setdefault(place.encode(), {})
+        table[method] = endpoint
+
+    def seal(self) -> None:
+        """Answer 405 for every other method of the paths added so far."""
+        tables = [*self._exact.values(), self._by_id, self._confirm, self._availability]
+        for table in tables:
+            allowed = b", ".join(sorted(table | ({b"HEAD": None} if b"GET" in table else {})))
+            refuse = _method_not_allowed(allowed)
+            for method in _METHODS:
+                if method not in table and not (method == b"HEAD" and b"GET" in table):
+                    table[method] = Endpoint(
+                        "method_not_allowed", Permission(0), 0, refuse, self.metrics.endpoint("refused")
+                    )
+
+    def route(self, method: bytes, path: bytes) -> tuple[Endpoint, str] | None:
+        """The endpoint for a method and a path without its query, and the path's variable part; None: not hot."""
+        table = self._exact.get(path)
+        if table is not None:
+            endpoint = table.get(method)
+            return None if endpoint is None else (endpoint, "")
+        if path.startswith(BY_ID_PREFIX):
+            rest = path[len(BY_ID_PREFIX) :]
+            table = self._by_id
+            if rest.endswith(CONFIRM_SUFFIX):
+                rest = rest[: -len(CONFIRM_SUFFIX)]
+                table = self._confirm
+        elif path.startswith(AVAILABILITY_PREFIX):
+            rest = path[len(AVAILABILITY_PREFIX) :]
+            table = self._availability
+        else:
+            return None
+        if not rest or b"/" in rest:
+            return None
+        endpoint = table.get(method)
+        if endpoint is None:
+            return None
+        return endpoint, _text_of(rest)
+
+    def dispatch(self, exchange: Exchange) -> None:
+        """Run the exchange's endpoint. Whatever happens, the exchange is answered exactly once, now or later."""
+        exchange.started = time.perf_counter()
+        caller = self._known(exchange.authorization)
+        if caller is not None:
+            exchange.caller = caller
+            self._run(exchange)
+        elif exchange.endpoint.permission == 0:
+            self._run(exchange)
+        elif not exchange.authorization:
+            exchange.refuse(unauthenticated())
+        else:
+            self.later(exchange, self._authenticate(exchange))
+
+    async def _authenticate(self, exchange: Exchange) -> None:
+        exchange.caller = await self.services.keys.look_up(exchange.authorization)
+        self._run(exchange)
+
+    def _run(self, exchange: Exchange) -> None:
+        endpoint = exchange.endpoint
+        try:
+            if endpoint.permission and not exchange.caller.grants & endpoint.permission:
+                raise forbidden(exchange.caller)
+            endpoint.run(exchange)
+        except Exception as error:  # noqa: BLE001 - the boundary: whatever goes wrong is answered
+            self.fail(exchange, error)
+
+    def fail(self, exchange: Exchange, error: Exception) -> None:
+        """Answer with the problem that an exception stands for; what nobody foresaw is logged and answered 500."""
+        if isinstance(error, Problem):
+            exchange.refuse(error)
+            return
+        problem = problems.of_exception(error)
+        if problem.kind.status == 500:
+            self.log_failure(exchange, error)
+        exchange.refuse(problem)
+
+    def log_failure(self, exchange: Exchange, error: Exception) -> None:
+        """Put what nobody foresaw into the log, under the request's id."""
+        request = exchange.log_id().decode()
+        logger.error("request failed", exc_info=error, request_id=request)
+
+    def later(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> None:
+        """Finish an exchange in a task: only for what must wait for Postgres. The batch is never waited for so."""
+        task = asyncio.get_running_loop().create_task(self._guarded(exchange, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - the boundary again, for what runs in a task
+            self.fail(exchange, error)
+
+    def on_reply(self, exchange: Exchange, handle: Callable[[Any, Reply], None]) -> Callable[[Any, Any], None]:
+        """A callback for `engine.submit` that cannot throw into the batch it is called from."""
+
+        def answered(command: Any, reply: Any) -> None:
+            try:
+                if type(reply) is not Reply:
+                    raise reply
+                handle(command, reply)
+            except Exception as error:  # noqa: BLE001 - one caller's trouble must not reach the others of its batch
+                self.fail(exchange, error)
+
+        return answered
+
+    def finish(
+        self, exchange: Exchange, status: int, body: bytes, seq: int, headers: Headers = (), *, ledger: bool
+    ) -> None:
+        """Answer a change: at once, or once the ledger has passed `seq` when that is what was promised."""
+        if ledger:
+            self.later(exchange, self._finish_after_ledger(exchange, status, body, seq, headers))
+        else:
+            exchange.answer(status, body, headers)
+
+    async def _finish_after_ledger(
+        self, exchange: Exchange, status: int, body: bytes, seq: int, headers: Headers
+    ) -> None:
+        await self.wait_for_ledger(seq)
+        exchange.answer(status, body, headers)
+
+    async def wait_for_ledger(self, seq: int) -> None:
+        """Return once Postgres holds everything up to `seq`; raises `durability-unknown` if that takes too long."""
+        await wait_for_ledger(self.services, seq)
+
+    async def close(self) -> None:
+        """Wait for the exchanges that are still being finished."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self.settings.ledger_timeout_s)
+
+
+async def wait_for_ledger(services: Services, seq: int) -> None:
+    """Return once the ledger's cursor has passed `seq`; raises Problem `durability-unknown` on a timeout."""
+    settings = services.settings
+    if not await services.watermark.reached(PARTITION, settings.epoch, seq, settings.ledger_timeout_s):
+        raise Problem("durability-unknown")
+
+
+_METHODS: Final = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
+
+
+def _method_not_allowed(allowed: bytes) -> Run:
+    problem = Problem("method-not-allowed", headers=((b"allow", allowed),))
+
+    def refuse(exchange: Exchange) -> None:
+        exchange.refuse(problem)
+
+    return refuse
+
+
+def _nothing(exchange: Exchange) -> None:
+    raise NotImplementedError
+
+
+def _text_of(part: bytes) -> str:
+    if b"%" in part:
+        part = unquote_to_bytes(part)
+    return part.decode("utf-8", "replace")

@@ -1,0 +1,123 @@
+"""One hot request and its one answer, whichever adapter carries it.
+
+Owns what an endpoint may see of a request. Never touches a socket: adapters subclass it and send.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from api.problems import Problem
+from engine.identity import is_reservation_id
+
+if TYPE_CHECKING:
+    from api.auth import Caller
+    from api.hot.endpoints import Endpoint
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+logger = structlog.get_logger("holdfast.access")
+
+MAX_REQUEST_ID: Final = 128
+
+_SLOTS: Final[dict[bytes, str]] = {
+    b"authorization": "authorization",
+    b"content-type": "content_type",
+    b"idempotency-key": "idempotency_key",
+    b"holdfast-durability": "durability",
+    b"x-request-id": "request_id",
+    b"content-length": "declared_length",
+}
+_UNUSUAL: Final = frozenset((b"upgrade", b"expect", b"transfer-encoding"))
+# Clients spell header names in one of two ways; knowing both saves a lower() a header.
+_IGNORED: Final = (b"host", b"accept", b"user-agent", b"connection", b"accept-encoding")
+_KNOWN: Final[dict[bytes, str | None]] = {
+    **_SLOTS,
+    **{name.title(): slot for name, slot in _SLOTS.items()},
+    **dict.fromkeys(_IGNORED),
+    **{name.title(): None for name in _IGNORED},
+}
+
+_process = os.urandom(6).hex()
+_numbers = count(1)
+
+
+class Exchange:
+    """What an endpoint gets. Class attributes are the defaults, so that making one sets only what was sent."""
+
+    endpoint: Endpoint
+    caller: Caller
+    authorization: bytes = b""
+    content_type: bytes = b""
+    idempotency_key: bytes | None = None
+    durability: bytes | None = None
+    request_id: bytes = b""
+    declared_length: bytes = b"0"
+    """Content-Length as sent."""
+    argument: str = ""
+    """The part of the path that varies: a reservation id or a SKU."""
+    query: bytes = b""
+    body: bytes = b""
+    started: float = 0.0
+    answered = False
+
+    def read_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Take what the hot path needs; False if a header asks for something unusual (upgrade, Expect, chunks).
+
+        A header sent twice counts with its last value. Names may be in any case.
+        """
+        for name, value in headers:
+            if name in _KNOWN:
+                slot = _KNOWN[name]
+            else:
+                name = name.lower()  # noqa: PLW2901
+                if name in _UNUSUAL:
+                    return False
+                slot = _SLOTS.get(name)
+            if slot is not None:
+                setattr(self, slot, value)
+        return True
+
+    def log_id(self) -> bytes:
+        """The request's id: the client's `X-Request-Id` if it is printable ASCII, else one of our own."""
+        given = self.request_id
+        if not given or len(given) > MAX_REQUEST_ID or not given.isascii() or not given.decode().isprintable():
+            given = self.request_id = b"%s-%x" % (_process.encode(), next(_numbers))
+        return given
+
+    def answer(self, status: int, body: bytes, headers: Headers = ()) -> None:
+        """Send the answer. Only the first call counts; one that comes after the client left is dropped."""
+        if self.answered:
+            return
+        self.answered = True
+        endpoint = self.endpoint
+        duration_s = time.perf_counter() - self.started
+        endpoint.count(status, duration_s)
+        if endpoint.access_log:
+            self.log(endpoint.name, status, duration_s)
+        self.send(status, body, headers)
+
+    def log(self, operation: str, status: int, duration_s: float) -> None:
+        """Write the access log's line: ids and numbers, nothing that could hold a key."""
+        logger.info(
+            "request",
+            request_id=self.log_id().decode(),
+            operation=operation,
+            reservation_id=self.argument if is_reservation_id(self.argument) else "",
+            status=status,
+            duration_ms=round(duration_s * 1000, 3),
+        )
+
+    def refuse(self, problem: Problem) -> None:
+        """Answer with a problem document."""
+        self.answer(problem.kind.status, problem.body(), problem.headers())
+
+    def send(self, status: int, body: bytes, headers: Headers) -> None:
+        """Put the answer on the wire; each adapter has its own way."""
+        raise NotImplementedError

@@ -1,0 +1,33 @@
+"""The list of hot operations. Adding one means one line here and one in openapi.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from api.auth import Permission
+from api.hot.availability import AvailabilityEndpoint
+from api.hot.batch import BatchEndpoint
+from api.hot.by_id import AmendEndpoint, ConfirmEndpoint, ReadEndpoint, ReleaseEndpoint
+from api.hot.endpoints import Hot
+from api.hot.reserve import ReserveEndpoint
+
+if TYPE_CHECKING:
+    from api.metrics import Metrics
+    from api.services import Services
+
+
+def make_hot(services: Services, metrics: Metrics) -> Hot:
+    """The hot path with every operation in its routing table."""
+    hot = Hot(services, metrics)
+    reserving, looking = Permission.RESERVE, Permission.READ_RESERVATION
+    hot.add("/inventory/reserve", b"POST", "reserve", reserving, ReserveEndpoint(hot))
+    hot.add("/inventory/reserve/batch", b"POST", "batch", reserving, BatchEndpoint(hot))
+    hot.add("by_id", b"GET", "read", looking, ReadEndpoint(hot))
+    hot.add("by_id", b"PATCH", "amend", reserving, AmendEndpoint(hot))
+    hot.add("by_id", b"DELETE", "release", reserving, ReleaseEndpoint(hot))
+    hot.add("confirm", b"POST", "confirm", reserving, ConfirmEndpoint(hot))
+    availability = AvailabilityEndpoint(hot)
+    hot.add("/inventory/availability", b"GET", "availability", looking, availability)
+    hot.add("availability", b"GET", "availability", looking, availability)
+    hot.seal()
+    return hot

@@ -1,0 +1,49 @@
+"""What the API is wired with: the struct that runtime fills in, and the settings that shape the API's answers.
+
+Owns no connection and starts nothing; whoever builds `Services` also closes what is in it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from persistence.database import Database
+    from persistence.watermark import Watermark
+
+    from api.auth import KeyStore
+    from engine import Engine
+
+
+class ApiSettings(Struct, frozen=True, kw_only=True):
+    """How the API answers. Times in seconds, sizes in bytes."""
+
+    durability: Literal["journal", "fsync", "ledger"] = "journal"
+    """What an answer to reserve, amend, confirm and release promises; `ledger` waits for the Postgres commit."""
+    late_confirm: bool = False
+    """A confirm of an expired hold takes the stock again if it is still there."""
+    ledger_timeout_s: float = 10.0
+    """How long an answer may wait for the ledger before it is `durability-unknown`."""
+    max_body_bytes: int = 1_048_576
+    max_batch_body_bytes: int = 8_388_608
+    body_timeout_s: float = 30.0
+    """How long the body of a hot request may take to arrive before the answer is 408."""
+    epoch: int = 1
+    """Epoch of the partition, as read from the ledger when the process started."""
+    access_log: bool = False
+    metrics_dir: Path | None = None
+    """Where the API processes of one service leave their counters for each other; None: each shows its own."""
+    version: str = "0.1.0"
+
+
+class Services(Struct, frozen=True):
+    """Everything a request may need."""
+
+    engine: Engine
+    database: Database
+    watermark: Watermark
+    keys: KeyStore
+    settings: ApiSettings
