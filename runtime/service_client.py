@@ -79,11 +79,11 @@ class ProductStatus(Struct, frozen=True):
 
 
 class Product(Struct, frozen=True):
-    """A product of the catalog with the stock that Postgres knows, where the service shows it."""
+    """A product of the catalog with the stock that Postgres knows."""
 
     sku: str
-    on_hand: int | None = None
-    reserved: int | None = None
+    on_hand: int
+    reserved: int
 
 
 class Transaction(Struct, frozen=True):

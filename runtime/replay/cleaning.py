@@ -36,7 +36,6 @@ SERVICES: Final = frozenset(
         "C2",
         "C3",
         "CRUK",
-        "PADS",
         "ADJUST",
         "ADJUST2",
         "SP1002",
@@ -101,7 +100,7 @@ def is_cancellation(invoice: str) -> bool:
     return invoice[:1] in {"C", "c"}
 
 
-def clean(row: Row) -> Line | Skipped:
+def clean(row: Row) -> Line | Skipped:  # noqa: PLR0911 - one return a rule
     """The row as a movement of stock, or why it is none."""
     invoice = row.invoice
     if not 0 < len(invoice) <= MAX_TEXT or not invoice.isprintable():

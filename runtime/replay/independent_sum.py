@@ -23,7 +23,7 @@ class Expected(Struct, frozen=True):
     """Units by what moved them. Signed as in the ledger: into the shop is positive."""
 
     opening: dict[str, int]
-    """SKU -> units that must be delivered first: all that is sold or lost, so that any order of events can be served."""
+    """SKU -> units that must be delivered first: all that is sold or lost, so that events can come in any order."""
     by_type: dict[tuple[str, str], int]
     """(SKU, transaction type) -> units."""
     by_document: dict[tuple[str, str, str], int]

@@ -1,0 +1,69 @@
+"""The `holdfast replay` command: its options, its exit codes, and its errors in words.
+
+Owns nothing of the replay itself; see session.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+
+from runtime.replay.order_file import OrderFileError
+from runtime.replay.session import replay as play
+from runtime.service_client import ServiceError
+from runtime.target_service import TargetInvalid, target_service
+from runtime.throwaway_service import ThrowawayFailed
+
+SAMPLE: Final = Path(__file__).parent.parent / "samples" / "online-retail-2010-12-sample.csv.gz"
+
+DIFFERENCE: Final = 1
+UNUSABLE: Final = 2
+
+
+def replay(  # noqa: PLR0917 - options of a command
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="Order file, CSV or CSV.GZ, with the columns of the Online Retail data set.", exists=True),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Address of a running service.")] = None,
+    admin_key: Annotated[
+        str | None, typer.Option(envvar="HOLDFAST_ADMIN_KEY", show_envvar=True, help="Key with role admin.")
+    ] = None,
+    storefront_key: Annotated[
+        str | None, typer.Option(envvar="HOLDFAST_STOREFRONT_KEY", show_envvar=True, help="Key with role storefront.")
+    ] = None,
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="Run a throw-away service for this and remove it afterwards.")
+    ] = False,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Requests at a time.")] = 32,
+) -> None:
+    """Play a shop's order file through the HTTP API, then hold Redis and the ledger against the file, SKU by SKU.
+
+    Every invoice becomes one reservation and is confirmed with its number as order id; invoices that start with C come
+    back as returns; other negative lines are written off as damage. Without FILE: a committed sample of one real day.
+
+    Exit code 0: counters, levels and ledger agree with the file. 1: a difference, or an order was refused. 2: the file
+    or the service cannot be used.
+    """
+    console = Console()
+    try:
+        with target_service(
+            url,
+            None if embedded else admin_key,
+            None if embedded else storefront_key,
+            embedded=embedded,
+        ) as service:
+            agrees = asyncio.run(play(file or SAMPLE, service, concurrency, console))
+    except (OrderFileError, TargetInvalid, ThrowawayFailed, ServiceError) as error:
+        _say(console, str(error))
+        raise typer.Exit(UNUSABLE) from None
+    if not agrees:
+        raise typer.Exit(DIFFERENCE)
+
+
+def _say(console: Console, message: str) -> None:
+    console.print(message, style="red", markup=False, highlight=False)
