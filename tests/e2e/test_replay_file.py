@@ -111,7 +111,8 @@ class TestCleaning:
     def test_what_is_mended_is_named(self) -> None:
         cleaned = clean(row(code="85123a", customer="", description=""))
         assert isinstance(cleaned, Line)
-            assert set(cleaned.mended) == {Mended.CODE, Mended.GUEST, Mended.NO_NAME}
+        assert cleaned.sku == "85123A"
+        assert set(cleaned.mended) == {Mended.CODE, Mended.GUEST, Mended.NO_NAME}
         assert cleaned.customer == "guest"
 
 
