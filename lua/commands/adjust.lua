@@ -95,10 +95,7 @@ local function adjust(command)
   end
   local id, text, own_seq = base .. now_hex, event_lines(skus, changes), first_seq + events
   if print ~= "" then
-    raw = ARRAY_5 .. pack("ADJUSTED", now, print, own_seq, text)
-    raw_records[base] = raw
-    record_writes[base] = raw
-    record_ttls[base] = WINDOW_MS
+    write_record(base, ARRAY_5 .. pack("ADJUSTED", now, print, own_seq, text), format("%d", WINDOW_MS))
   end
   grows = true
   emit(ARRAY_8, "adjust", id, text, command[4], command[5], command[6], command[7], command[8])

@@ -96,7 +96,7 @@ local function amend(command, position)
     stock[sku][2] = stock[sku][2] + now_held[i] - (had[sku] or 0)
     stock_changed[sku] = true
   end
-  deadline_changes[member_of(base, record)] = false
+  remove_deadline(member_of(base, record))
   if record[FIRST_LINES] == "" and record[FINGERPRINT] ~= "" and text ~= record[LINES] then
     record[FIRST_LINES] = record[LINES]
   end
@@ -105,7 +105,8 @@ local function amend(command, position)
   if ttl > 0 then
     record[DEADLINE] = now + ttl
   end
-  deadline_changes[member_of(base, record)] = record[DEADLINE]
+  is_removed[member_of(base, record)] = nil
+  add_deadline(member_of(base, record), format("%d", record[DEADLINE]))
   put_record(base, record)
   grows = true
   emit(ARRAY_5, "amend", base .. format("%012x", created), event_lines(all, now_held), record[DEADLINE], actor)

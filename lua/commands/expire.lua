@@ -16,7 +16,7 @@
 -- The record is gone (nobody swept for longer than the retention) or belongs to a later use of the same key: the
 -- deadline set is then the only witness, and it carries the lines.
 local function expire_member(member, skus, quantities)
-  if deadline_changes[member] == false then
+  if is_removed[member] then
     return UNKNOWN_RESERVATION
   end
   local deadline = call("ZSCORE", DEADLINES, member)
@@ -28,7 +28,7 @@ local function expire_member(member, skus, quantities)
     return INCONSISTENT
   end
   give_back(skus, quantities)
-  deadline_changes[member] = false
+  remove_deadline(member)
   emit(ARRAY_3, "expire", sub(member, 1, 36), event_lines(skus, quantities))
   return OK
 end

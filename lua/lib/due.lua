@@ -16,7 +16,7 @@ local function due()
       limit = limit + 1
     end
     for _, member in ipairs(call("ZRANGEBYSCORE", DEADLINES, "-inf", format("%d", now), "LIMIT", "0", limit)) do
-      if deadline_changes[member] == nil and not impossible[member] then
+      if not is_removed[member] and not impossible[member] then
         due_members[#due_members + 1] = member
       end
     end

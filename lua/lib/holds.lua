@@ -26,7 +26,7 @@ end
 
 -- End an ACTIVE record: status, time, deadline entry and record. The counters and the event are the caller's.
 local function end_record(base, record, status)
-  deadline_changes[member_of(base, record)] = false
+  remove_deadline(member_of(base, record))
   record[STATUS] = status
   record[UPDATED] = now
   put_record(base, record)

@@ -43,7 +43,7 @@ end
 -- "SKU=a=on_hand=reserved": one line of an event, balances after it.
 local function event_line(sku, quantity)
   local level = stock[sku]
-  return sku .. "=" .. format("%d", quantity) .. "=" .. format("%d", level[1]) .. "=" .. format("%d", level[2])
+  return sku .. format("=%d=%d=%d", quantity, level[1], level[2])
 end
 
 local function event_lines(skus, quantities)

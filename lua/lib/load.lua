@@ -8,6 +8,8 @@ local CHUNK = 2000
 
 -- Command position -> its lines, parsed once; nil when they do not parse or the verb has none.
 local command_skus, command_quantities = {}, {}
+-- The same for a reserve of one line, which is most of a flash sale: no tables are made for it.
+local single_sku, single_quantity = {}, {}
 
 local wanted, wanted_count = {}, 0
 
@@ -48,7 +50,20 @@ local function wants_lines(command, position, text)
 end
 
 function wants.reserve(command, position)
-  wants_lines(command, position, command[3])
+  local text = command[3]
+  if type(text) ~= "string" then
+    return
+  end
+  local sku, digits = match(text, "^([^=,]+)=([1-9]%d*)$")
+  local quantity = sku and quantity_of(digits)
+  if quantity then
+    single_sku[position], single_quantity[position] = sku, quantity
+    if stock[sku] == nil then
+      want(sku)
+    end
+  else
+    wants_lines(command, position, text)
+  end
 end
 
 function wants.amend(command, position)

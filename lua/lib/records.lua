@@ -37,10 +37,8 @@ local function ttl_of(status, created, deadline, keyed)
 end
 
 local function put_record(base, record)
-  local raw = packed(record)
-  raw_records[base] = raw
-  record_writes[base] = raw
-  record_ttls[base] = ttl_of(record[STATUS], record[CREATED], record[DEADLINE], record[FINGERPRINT] ~= "")
+  local ttl = ttl_of(record[STATUS], record[CREATED], record[DEADLINE], record[FINGERPRINT] ~= "")
+  write_record(base, packed(record), format("%d", ttl))
 end
 
 local function member_of(base, record)

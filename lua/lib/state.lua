@@ -35,14 +35,49 @@ local stock_changed = {}
 local raw_records = {}
 -- Base -> decoded record, filled on first look.
 local records = {}
--- Base -> packed record to write, and base -> its TTL in ms.
-local record_writes, record_ttls = {}, {}
 
--- Member -> deadline in ms to set, or false to remove.
-local deadline_changes = {}
+-- What will be written. Arrays, not maps by name: growing a map costs the hot path more than writing a key twice.
+-- Three a record: base, packed record, TTL in ms as text. A later write of a base wins.
+local record_writes, record_write_count = {}, 0
+
+-- Two a deadline: its ms as text, the member.
+local deadline_additions, deadline_addition_count = {}, 0
+-- Members to remove; true for those that are not added again.
+local deadline_removals, is_removed = {}, {}
 
 -- Packed events, header and body as separate strings.
 local events, event_parts = 0, {}
 
 -- True once a command has succeeded that needs memory: it must not run when Redis is out of it.
 local grows = false
+
+local function write_record(base, raw, ttl_text)
+  raw_records[base] = raw
+  if records[base] == false then
+    records[base] = nil
+  end
+  local n = record_write_count
+  record_writes[n + 1], record_writes[n + 2], record_writes[n + 3] = base, raw, ttl_text
+  record_write_count = n + 3
+end
+
+local function add_deadline(member, deadline_text)
+  local n = deadline_addition_count
+  deadline_additions[n + 1], deadline_additions[n + 2] = deadline_text, member
+  deadline_addition_count = n + 2
+end
+
+-- Removals are written before additions, so a member that this batch added must leave its list.
+local function remove_deadline(member)
+  deadline_removals[#deadline_removals + 1] = member
+  is_removed[member] = true
+  for i = deadline_addition_count, 2, -2 do
+    if deadline_additions[i] == member then
+      local last = deadline_addition_count
+      deadline_additions[i - 1], deadline_additions[i] = deadline_additions[last - 1], deadline_additions[last]
+      deadline_additions[last - 1], deadline_additions[last] = nil, nil
+      deadline_addition_count = last - 2
+      return
+    end
+  end
+end

@@ -25,17 +25,8 @@ local function store_batch()
     write_meta()
   end
 
-  local removals, additions = {}, {}
-  for member, deadline in pairs(deadline_changes) do
-    if deadline then
-      additions[#additions + 1] = format("%d", deadline)
-      additions[#additions + 1] = member
-    else
-      removals[#removals + 1] = member
-    end
-  end
-  in_chunks("ZREM", DEADLINES, removals)
-  in_chunks("ZADD", DEADLINES, additions)
+  in_chunks("ZREM", DEADLINES, deadline_removals)
+  in_chunks("ZADD", DEADLINES, deadline_additions)
 
   local levels = {}
   for sku in pairs(stock_changed) do
@@ -45,8 +36,8 @@ local function store_batch()
   end
   in_chunks("HSET", STOCK, levels)
 
-  for base, record in pairs(record_writes) do
-    call("SET", RECORD_PREFIX .. base, record, "PX", format("%d", record_ttls[base]))
+  for i = 1, record_write_count, 3 do
+    call("SET", RECORD_PREFIX .. record_writes[i], record_writes[i + 1], "PX", record_writes[i + 2])
   end
   if not grows then
     write_meta()
