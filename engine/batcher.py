@@ -42,6 +42,8 @@ REPLY_TIMEOUT_S: Final = 10.0
 RECONNECT_FIRST_S: Final = 0.02
 RECONNECT_MOST_S: Final = 1.0
 MAX_DAMAGED: Final = 1_000
+SMALLEST_SHARE: Final = 24
+"""Commands below which a batch is not split over two links: a batch's fixed cost is that of about three commands."""
 
 _GROWING = (Reserve, Amend, Adjust, Configure)
 _decode_reply = msgspec.msgpack.Decoder(tuple[int, int, list[tuple[Any, ...]], list[str]]).decode
@@ -141,12 +143,14 @@ class Batcher:
     def _pump(self) -> None:
         self._pump_planned = False
         while self._queue and self._idle:
-            self._send(self._idle.pop(), self._take())
+            # Shared out over the idle links, so that one batch runs while another is parsed and answered.
+            share = max(len(self._queue) // len(self._idle), SMALLEST_SHARE)
+            self._send(self._idle.pop(), self._take(min(share, limits.MAX_BATCH_COMMANDS)))
 
-    def _take(self) -> list[Waiting]:
+    def _take(self, most: int) -> list[Waiting]:
         queue = self._queue
-        if len(queue) > limits.MAX_BATCH_COMMANDS:
-            waiting = [queue.popleft() for _ in range(limits.MAX_BATCH_COMMANDS)]
+        if len(queue) > most:
+            waiting = [queue.popleft() for _ in range(most)]
         else:
             waiting = list(queue)
             queue.clear()
