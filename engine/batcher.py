@@ -8,6 +8,7 @@ wait, new ones are refused instead of queued for longer than anybody would wait.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -75,6 +76,7 @@ class Batcher:
         self._damaged: set[str] = set()
         self._pump_planned = False
         self._closed = False
+        self._all_answered = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._fixed_keys = "".join(
@@ -115,10 +117,9 @@ class Batcher:
         """Answer what is in flight, then close the links. Commands still queued get Disconnected."""
         self._closed = True
         self._fail_queue(Disconnected("the engine is closing"))
-        deadline = self._loop.time() + REPLY_TIMEOUT_S
-        while self._busy and self._loop.time() < deadline:
-            # There is no event for "all links idle"; a batch takes well under this.
-            await asyncio.sleep(0.001)
+        if self._busy:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_answered.wait(), REPLY_TIMEOUT_S)
         for task in list(self._tasks):
             task.cancel()
         for link in [*self._idle, *self._busy]:
@@ -231,6 +232,8 @@ class Batcher:
             self._answer_all(waiting, OutcomeUnknown("the connection was lost before the answer came"))
         if self._queue and self._idle:
             self._pump()
+        if self._closed and not self._busy:
+            self._all_answered.set()
 
     def _on_error(self, link: Link, waiting: list[Waiting], message: str, data: bytes) -> None:
         if message.startswith("NOSCRIPT"):

@@ -11,14 +11,7 @@ from redis import Redis
 from engine.errors import NotReady
 from engine.events import SCHEMA
 from engine.keys import PARTITIONS, partition_keys
-
-# Makes `meta` only if nothing is there, in one step, so that two processes starting together agree.
-_CREATE = """
-if redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3], KEYS[4]) == 0 then
-  redis.call('HSET', KEYS[4], 'epoch', ARGV[1], 'seq', '0', 'last_now_ms', '0', 'schema', ARGV[2], 'partitions', ARGV[3])
-end
-return redis.call('HMGET', KEYS[4], 'epoch', 'seq', 'schema', 'partitions')
-"""
+from engine.scripts import OPEN, compose
 
 
 def open_partition(redis: Redis, epoch: int, ledger_seq: int, partition: int = 0) -> None:
@@ -30,10 +23,10 @@ def open_partition(redis: Redis, epoch: int, ledger_seq: int, partition: int = 0
     names = [keys.stock, keys.deadlines, keys.journal, keys.meta]
     if ledger_seq > 0 and not redis.exists(keys.meta):
         raise NotReady(
-            f"Redis is empty, but the ledger holds {ledger_seq} events of this partition: it must be rebuilt, not reused"
+            f"Redis is empty, but the ledger holds {ledger_seq} events of this partition: it must be rebuilt"
         )
-    found = redis.eval(_CREATE, len(names), *names, str(epoch), str(SCHEMA), str(PARTITIONS))
-    values = [None if value is None else int(value) for value in found]  # type: ignore[union-attr]
+    found = redis.eval(compose(entry=OPEN).source, len(names), *names, str(epoch), str(SCHEMA), str(PARTITIONS))
+    values = [None if value is None else int(value) for value in found]
     found_epoch, seq, schema, partitions = values
     if found_epoch is None or seq is None:
         raise NotReady("Redis holds keys of this partition but no `meta`: part of its state is lost")

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -31,7 +33,7 @@ from engine.commands import (
     Reserve,
     lines_text,
 )
-from engine.errors import Disconnected, InvalidCommand, Overloaded, Rejected, Unavailable
+from engine.errors import Disconnected, InvalidCommand, Rejected, Unavailable
 from engine.identity import derived_base, fingerprint, is_reservation_id, random_base, split_id
 from engine.keys import partition_keys
 from engine.limits import MAX_TTL_MS, MIN_TTL_MS
@@ -40,6 +42,9 @@ from engine.results import Details, Reply, Reservation, Result, Status, StockLev
 from engine.scripts import compose
 
 Lines = Iterable[tuple[str, int]]
+
+APPLY_CHUNK: Final = 1024
+"""Commands that one `apply` has waiting at a time."""
 
 
 class EngineSettings(Struct, frozen=True):
@@ -68,6 +73,41 @@ class JournalState(Struct, frozen=True):
     last_now_ms: int
     length: int
     """Entries in the stream, trimmed ones not counted."""
+
+
+class Gathering:
+    """Many commands submitted together, their replies put back in order."""
+
+    def __init__(self, batcher: Batcher) -> None:
+        self._batcher = batcher
+        self._replies: list[Reply | None] = []
+        self._left = 0
+        self._failure: Unavailable | InvalidCommand | None = None
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def run(self, commands: Sequence[Command]) -> list[Reply]:
+        """Submit all, wait for all. Raises the first failure after the last answer."""
+        self._replies = [None] * len(commands)
+        self._left = len(commands)
+        for place, command in enumerate(commands):
+            try:
+                self._batcher.submit(command, partial(self._answered, place))
+            except Unavailable as error:
+                self._answered(place, command, error)
+        await self._done
+        return [reply for reply in self._replies if reply is not None]
+
+    def _answered(self, place: int, _: Command, reply: Reply | Unavailable | InvalidCommand) -> None:
+        if isinstance(reply, Reply):
+            self._replies[place] = reply
+        else:
+            self._failure = self._failure or reply
+        self._left -= 1
+        if self._left == 0 and not self._done.done():
+            if self._failure is None:
+                self._done.set_result(None)
+            else:
+                self._done.set_exception(self._failure)
 
 
 class Engine:
@@ -128,8 +168,8 @@ class Engine:
     def submit(self, command: Command, on_reply: OnReply) -> None:
         """Queue a command; `on_reply(command, reply)` is called once from the event loop.
 
-        `reply` is a Reply, or the Unavailable (or InvalidCommand) that kept it from being answered. Raises Overloaded or
-        Disconnected when the command was not even queued. Bases must come from engine.identity.
+        `reply` is a Reply, or the Unavailable (or InvalidCommand) that kept it from being answered. Raises
+        Overloaded or Disconnected when the command was not even queued. Bases come from engine.identity.
         """
         self._batcher.submit(command, on_reply)
 
@@ -161,34 +201,10 @@ class Engine:
 
     async def apply_raw(self, commands: Sequence[Command]) -> list[Reply]:
         """As `apply`, without making Results of the answers: for bulk callers that count microseconds."""
-        loop = asyncio.get_running_loop()
-        replies: list[Reply | None] = [None] * len(commands)
-        for offset in range(0, len(commands), 1024):
-            some = commands[offset : offset + 1024]
-            done: asyncio.Future[None] = loop.create_future()
-            left = len(some)
-            failure: Unavailable | InvalidCommand | None = None
-
-            def answered(place: int, reply: Reply | Unavailable | InvalidCommand) -> None:
-                nonlocal left, failure
-                if isinstance(reply, Reply):
-                    replies[place] = reply
-                else:
-                    failure = failure or reply
-                left -= 1
-                if left == 0 and not done.done():
-                    if failure is None:
-                        done.set_result(None)
-                    else:
-                        done.set_exception(failure)
-
-            for place, command in enumerate(some, start=offset):
-                try:
-                    self._batcher.submit(command, lambda _, reply, place=place: answered(place, reply))  # type: ignore[misc]
-                except (Overloaded, Disconnected) as error:
-                    answered(place, error)
-            await done
-        return [reply for reply in replies if reply is not None]
+        replies: list[Reply] = []
+        for offset in range(0, len(commands), APPLY_CHUNK):
+            replies += await Gathering(self._batcher).run(commands[offset : offset + APPLY_CHUNK])
+        return replies
 
     async def reserve(
         self,
@@ -264,13 +280,15 @@ class Engine:
             if skus is not None:
                 for offset in range(0, len(skus), 1000):
                     some = list(skus[offset : offset + 1000])
-                    values = await self._redis.hmget(self._keys.stock, some)  # type: ignore[misc]
+                    values: list[Any] = await self._redis.hmget(self._keys.stock, some)
                     levels += [level_of(s, v.decode()) for s, v in zip(some, values, strict=True) if v]
             else:
                 seen: dict[bytes, bytes] = {}
                 cursor = 0
                 while True:
-                    cursor, chunk = await self._redis.hscan(self._keys.stock, cursor, count=2000)  # type: ignore[misc]
+                    answer: Any = await self._redis.hscan(self._keys.stock, cursor, count=2000)
+                    cursor, chunk = answer
+                    # A walk may show a field twice; the later look is the truer one.
                     seen.update(chunk)
                     if cursor == 0:
                         break

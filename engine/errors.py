@@ -1,14 +1,14 @@
 """The exceptions of the engine.
 
-    HoldfastError
-    ├── InvalidCommand            the caller's fault; nothing was sent
-    ├── Rejected                  the state machine said no; nothing changed; `.result` has the status
-    └── Unavailable               no answer can be given now; `.retry_after_s` says when to ask again
-        ├── Overloaded            too many commands are waiting; this one was not sent
-        ├── Disconnected          there is no connection to Redis; this one was not sent
-        ├── NotReady              the partition has no usable state (empty, fenced, other schema)
-        ├── StoreRefused          Redis answered OOM, MISCONF, READONLY, BUSY, LOADING ...; nothing changed
-        └── OutcomeUnknown        the connection was lost after sending; safe to repeat with the same id
+HoldfastError
+├── InvalidCommand            the caller's fault; nothing was sent
+├── Rejected                  the state machine said no; nothing changed; `.result` has the status
+└── Unavailable               no answer can be given now; `.retry_after_s` says when to ask again
+    ├── Overloaded            too many commands are waiting; this one was not sent
+    ├── Disconnected          there is no connection to Redis; this one was not sent
+    ├── NotReady              the partition has no usable state (empty, fenced, other schema)
+    ├── StoreRefused          Redis answered OOM, MISCONF, READONLY, BUSY, LOADING ...; nothing changed
+    └── OutcomeUnknown        the connection was lost after sending; safe to repeat with the same id
 """
 
 from __future__ import annotations

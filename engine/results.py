@@ -208,7 +208,7 @@ def _confirmed(command: Confirm, reply: Reply) -> Result:
     return _with_records(bases, reply.payload, reply)
 
 
-def decode_reply(command: Command, reply: Reply) -> Result:
+def decode_reply(command: Command, reply: Reply) -> Result:  # noqa: PLR0911  one return a verb reads best
     """The raw answer as a Result, with what belongs to the verb and status filled in."""
     status, payload = reply.status, reply.payload
     result = Result(status=status, now_ms=reply.now_ms, seq=reply.seq)

@@ -1,7 +1,8 @@
-"""Composing the Lua sources into the one script that Redis runs, and translating its errors back to their files.
+"""Composing the Lua sources into the scripts that Redis runs, and translating its errors back to their files.
 
-`--- @include "lib/stock"` pulls a file in, depth-first, once each. A cycle, a missing file, or a file that nothing
-includes fails here, at start-up, not in production. Every line is kept, so a line of the script has a file and a line.
+`--- @include "lib/state"` pulls a file in, depth-first, once each. A cycle, a missing file, or a file that no entry
+includes fails here, at start-up, not in production. Every line is kept, so a line of the script has a file and a
+line. The entries are the files at the top of the folder.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from msgspec import Struct
 import lua
 from engine.errors import HoldfastError
 
-ENTRY: Final = "apply"
+APPLY: Final = "apply"
+OPEN: Final = "open"
+_DIRECTIVE = "--- @include"
 _INCLUDE = re.compile(r'^--- @include "([a-z_/]+)"$')
 _ERROR_LINE = re.compile(r"user_script:(\d+)")
 
@@ -47,37 +50,42 @@ class Script(Struct, frozen=True):
         return _ERROR_LINE.sub(place, message)
 
 
-def compose(folder: Path = lua.FOLDER, entry: str = ENTRY) -> Script:
+def compose(folder: Path = lua.FOLDER, entry: str = APPLY) -> Script:
     """Compose `entry` and all it includes below `folder`. Raises ScriptError when the sources do not fit together."""
+    reachable = {name for path in folder.glob("*.lua") for name, _ in _gather(folder, path.stem)}
+    orphans = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.lua")} - reachable
+    if orphans:
+        raise ScriptError(f"never included: {', '.join(sorted(orphans))}")
     source: list[str] = []
     origin: list[tuple[str, int]] = []
-    done: set[str] = set()
+    for name, lines in _gather(folder, entry):
+        source += lines
+        origin += [(f"{name}.lua", number) for number in range(1, len(lines) + 1)]
+    text = "\n".join(source) + "\n"
+    digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return Script(source=text, sha=digest, lines=tuple(origin))
+
+
+def _gather(folder: Path, entry: str) -> list[tuple[str, list[str]]]:
+    """The files behind `entry`, each after what it includes, with their lines."""
+    gathered: dict[str, list[str]] = {}
 
     def add(name: str, path: tuple[str, ...]) -> None:
         if name in path:
             raise ScriptError(f"include cycle: {' -> '.join((*path, name))}")
-        if name in done:
+        if name in gathered:
             return
         file = folder / f"{name}.lua"
         if not file.is_file():
-            raise ScriptError(f"{path[-1] if path else 'the entry'} includes {name}, but there is no {file.name}")
-        body: list[tuple[str, int]] = []
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-            if "@include" in line:
+            raise ScriptError(f"{path[-1] if path else 'the entry'} needs {name}, but there is no {name}.lua")
+        lines = file.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, start=1):
+            if line.startswith(_DIRECTIVE):
                 found = _INCLUDE.match(line)
                 if found is None:
                     raise ScriptError(f"malformed include at {name}.lua:{number}: {line}")
                 add(found.group(1), (*path, name))
-            body.append((line, number))
-        done.add(name)
-        # Each file is one block of lines, its includes already above it.
-        source.extend(line for line, _ in body)
-        origin.extend((f"{name}.lua", number) for _, number in body)
+        gathered[name] = lines
 
     add(entry, ())
-    orphans = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.lua")} - done
-    if orphans:
-        raise ScriptError(f"never included: {', '.join(sorted(orphans))}")
-    text = "\n".join(source) + "\n"
-    digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
-    return Script(source=text, sha=digest, lines=tuple(origin))
+    return list(gathered.items())
