@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import psycopg
 import redis
@@ -23,7 +23,7 @@ from persistence.bootstrap_keys import ensure_bootstrap_key
 from persistence.database_url import psycopg_url
 from persistence.ledger_writer import LedgerLost, LedgerWriter
 from persistence.migrate import current_revision, head_revision, upgrade
-from runtime.config_audit import Finding, audit_postgres, audit_redis, require
+from runtime.config_audit import Finding, ServerReport, audit_postgres, audit_redis, require
 from runtime.data_folder import BootstrapKeys
 from runtime.settings import Settings, without_password
 
@@ -62,11 +62,20 @@ def redis_client(url: str, timeout_s: float = 5.0) -> redis.Redis:
     )
 
 
+def open_database(settings: Settings) -> str:
+    """The URL of a Postgres that answers and may be used. Raises StoreUnreachable, ConfigurationRefused."""
+    if settings.database_url is None:
+        raise StoreUnreachable(_not_set("HOLDFAST_DATABASE_URL", settings))
+    database_url = settings.database_url.get_secret_value()
+    _audited_postgres(settings, database_url, time.monotonic() + REACH_WITHIN_S)
+    return database_url
+
+
 def urls_of(settings: Settings) -> tuple[str, str]:
     """(Redis URL, Postgres URL). Raises StoreUnreachable when one is not set."""
     if settings.redis_url is None or settings.database_url is None:
         missing = "HOLDFAST_REDIS_URL" if settings.redis_url is None else "HOLDFAST_DATABASE_URL"
-        raise StoreUnreachable(f"{missing} is not set, and no `holdfast up` runs on {settings.data_folder}")
+        raise StoreUnreachable(_not_set(missing, settings))
     return settings.redis_url.get_secret_value(), settings.database_url.get_secret_value()
 
 
@@ -79,9 +88,8 @@ def open_store(settings: Settings, keys: BootstrapKeys | None, *, migrate: bool)
     redis_url, database_url = urls_of(settings)
     deadline = time.monotonic() + REACH_WITHIN_S
 
-    with _reach("Postgres", database_url, lambda: psycopg.connect(psycopg_url(database_url)), deadline) as found:
-        postgres = audit_postgres(found, settings.durability)
-        warnings = require(postgres)
+    postgres = _audited_postgres(settings, database_url, deadline)
+    warnings = postgres.warnings
     if migrate:
         upgrade(database_url)
     else:
@@ -98,6 +106,20 @@ def open_store(settings: Settings, keys: BootstrapKeys | None, *, migrate: bool)
         ensure_bootstrap_key(database_url, "admin", hashlib.sha256(keys.admin_key.encode()).digest())
         ensure_bootstrap_key(database_url, "storefront", hashlib.sha256(keys.storefront_key.encode()).digest())
     return OpenedStore(redis_url, database_url, store.name, postgres.name, epoch, warnings)
+
+
+def _not_set(variable: str, settings: Settings) -> str:
+    return f"{variable} is not set, and no `holdfast up` runs on {settings.data_folder}"
+
+
+def _audited_postgres(settings: Settings, database_url: str, deadline: float) -> ServerReport:
+    def connect() -> psycopg.Connection[tuple[Any, ...]]:
+        return psycopg.connect(psycopg_url(database_url), connect_timeout=5)
+
+    with _reach("Postgres", database_url, connect, deadline) as connection:
+        report = audit_postgres(connection, settings.durability)
+    require(report)
+    return report
 
 
 def _reach(name: str, url: str, attempt: Callable[[], T], deadline: float) -> T:

@@ -11,13 +11,15 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, Literal
 
+import structlog
 from pydantic import SecretStr
 
 from runtime.data_folder import BootstrapKeys, DataFolder, RunningServers
@@ -28,7 +30,7 @@ from runtime.http_socket import bind_http_socket, http_url, listen
 from runtime.restarts import Change, KeptAlive
 from runtime.settings import Settings, environment_of, without_password
 from runtime.status_display import ProcessRow, StatusDisplay
-from runtime.store import OpenedStore, StoreWatch, open_store
+from runtime.store import FactsNow, OpenedStore, StoreWatch, open_store, urls_of
 from runtime.welcome import welcome
 
 STEP_S: Final = 0.1
@@ -38,6 +40,11 @@ LARGEST_LOG: Final = 20_000_000
 """Bytes after which a process's log file is moved aside at the next start."""
 
 
+Part = Literal["servers", "worker", "api"]
+
+_log = structlog.stdlib.get_logger("holdfast.runtime")
+
+
 class StopAsked(Exception):
     """A signal asked for the end while something was being waited for."""
 
@@ -45,8 +52,9 @@ class StopAsked(Exception):
 class Supervisor:
     """One run of `holdfast up`. Use from the main thread only: the children die with the thread that forked them."""
 
-    def __init__(self, settings: Settings, display: StatusDisplay) -> None:
+    def __init__(self, settings: Settings, display: StatusDisplay, parts: frozenset[Part]) -> None:
         self._settings = settings
+        self._parts = parts
         self._display = display
         self._folder = DataFolder(settings.data_folder)
         self._redis: EmbeddedRedis | None = None
@@ -54,6 +62,8 @@ class Supervisor:
         self._servers: list[KeptAlive] = []
         self._apis: list[KeptAlive] = []
         self._workers: list[KeptAlive] = []
+        self._closing = ExitStack()
+        self._metrics: Path | None = None
         self._stopping = False
         self._waiting_for_start = True
 
@@ -63,21 +73,40 @@ class Supervisor:
         Raises DataFolderInUse, AddressRefused, ConfigurationRefused, NotReady and the servers' start errors, all
         with a message for people, when the service can't be started at all.
         """
-        with self._signals() as woken:
-            bound = bind_http_socket(self._settings.host, self._settings.port)
+        with self._signals() as woken, self._closing as closing:
+            bound = None
+            if "api" in self._parts:
+                bound = closing.enter_context(bind_http_socket(self._settings.host, self._settings.port))
             try:
-                self._folder.acquire()
-                try:
-                    return self._run(bound, woken)
-                finally:
-                    self._stop()
-                    self._folder.release()
+                if "servers" in self._parts:
+                    self._folder.acquire()
+                    closing.callback(self._folder.release)
+                closing.callback(self._stop)
+                self._run(bound, woken)
             except StopAsked:
-                return 0
-            finally:
-                bound.close()
+                _log.info("stopped while starting")
+        return 0
 
-    def _run(self, bound: socket.socket, woken: int) -> int:
+    def _run(self, bound: socket.socket | None, woken: int) -> None:
+        if "servers" in self._parts and bound is not None:
+            self._run_everything(bound, woken)
+        else:
+            self._run_parts(bound, woken)
+
+    def _run_parts(self, bound: socket.socket | None, woken: int) -> None:
+        """Only processes of ours, on servers that are there already."""
+        urls_of(self._settings)
+        title = "the worker"
+        if bound is not None:
+            listen(bound)
+            title = http_url(bound, self._settings.host)
+        self._start_processes(self._settings, bound)
+        self._wait_for_start(woken)
+        self._display.say(f"Holdfast: {title} is ready")
+        self._waiting_for_start = False
+        self._watch(None, title, woken)
+
+    def _run_everything(self, bound: socket.socket, woken: int) -> None:
         settings = self._settings
         url = http_url(bound, settings.host)
         redis_url, database_url = self._start_servers()
@@ -95,7 +124,6 @@ class Supervisor:
         self._welcome(store, keys, made, url)
         self._waiting_for_start = False
         self._watch(store, url, woken)
-        return 0
 
     def _start_servers(self) -> tuple[str, str]:
         """Start what no URL was given for; (Redis URL, Postgres URL)."""
@@ -113,7 +141,8 @@ class Supervisor:
             redis_url = self._redis.url
             self._adopt("redis", self._redis)
         if database_url is None:
-            self._postgres = EmbeddedPostgres(path / "postgres", keep_fds=[self._folder.lock_fd])
+            connections = {"max_connections": str(max(100, 30 + 12 * settings.workers))}
+            self._postgres = EmbeddedPostgres(path / "postgres", settings=connections, keep_fds=[self._folder.lock_fd])
             if not self._postgres.has_cluster():
                 self._display.say("making the Postgres cluster ...")
             self._postgres.start()
@@ -126,27 +155,36 @@ class Supervisor:
         kept.adopt(time.monotonic())
         self._servers.append(kept)
 
-    def _start_processes(self, running: Settings, bound: socket.socket) -> None:
+    def _start_processes(self, running: Settings, bound: socket.socket | None) -> None:
         environment = {**os.environ, **environment_of(running)}
-        metrics = self._folder.path / "metrics"
-        shutil.rmtree(metrics, ignore_errors=True)
-        metrics.mkdir(mode=0o700)
-        common = ["--metrics-dir", str(metrics)]
-        for number in range(1, self._settings.workers + 1):
-            name = f"api-{number}"
-            program = HoldfastProcess(
-                "api",
-                name,
-                environment=environment,
-                listen_fd=bound.fileno(),
-                arguments=common,
-                log_path=self._log_path(name),
-            )
-            self._apis.append(KeptAlive(name, program))
-        program = HoldfastProcess("worker", "worker", environment=environment, log_path=self._log_path("worker"))
-        self._workers.append(KeptAlive("worker", program))
-        for child in [*self._workers, *self._apis]:
-            self._tell(child.launch(time.monotonic()))
+        if "worker" in self._parts:
+            self._workers.append(self._process("worker", "worker", environment))
+        if bound is not None:
+            self._metrics = Path(tempfile.mkdtemp(prefix="holdfast-metrics-"))
+            for number in range(1, self._settings.workers + 1):
+                arguments = ["--metrics-dir", str(self._metrics)]
+                self._apis.append(self._process("api", f"api-{number}", environment, bound.fileno(), arguments))
+        for child in self._children:
+            if child.state == "stopped":
+                self._tell(child.launch(time.monotonic()))
+
+    def _process(
+        self,
+        role: Literal["api", "worker"],
+        name: str,
+        environment: dict[str, str],
+        listen_fd: int | None = None,
+        arguments: Sequence[str] = (),
+    ) -> KeptAlive:
+        program = HoldfastProcess(
+            role,
+            name,
+            environment=environment,
+            listen_fd=listen_fd,
+            arguments=arguments,
+            log_path=self._log_path(name),
+        )
+        return KeptAlive(name, program)
 
     def _wait_for_start(self, woken: int) -> None:
         """Until every process was ready once; what goes wrong meanwhile is told, and tried again."""
@@ -160,8 +198,8 @@ class Supervisor:
                     missing.discard(child.name)
             _pause(woken)
 
-    def _watch(self, store: OpenedStore, url: str, woken: int) -> None:
-        watch = StoreWatch(store)
+    def _watch(self, store: OpenedStore | None, title: str, woken: int) -> None:
+        watch = None if store is None else StoreWatch(store)
         shown_at = 0.0
         self._display.begin()
         try:
@@ -171,11 +209,13 @@ class Supervisor:
                     self._tell(child.step(now))
                 if self._display.is_terminal and now - shown_at >= SHOW_EVERY_S:
                     shown_at = now
-                    self._display.show(f"Holdfast at {url}", self._rows(now), watch.facts())
+                    facts = FactsNow(None, None, None) if watch is None else watch.facts()
+                    self._display.show(f"Holdfast: {title}", self._rows(now), facts)
                 _pause(woken)
         finally:
             self._display.end()
-            watch.close()
+            if watch is not None:
+                watch.close()
 
     def _stop(self) -> None:
         """Processes that take requests first, then the worker with its last flush, then the servers."""
@@ -185,12 +225,13 @@ class Supervisor:
             self._display.say("stopping: requests under way are answered first")
         _stop_together(self._apis, grace + 2.0)
         _stop_together(self._workers, grace + 5.0)
+        if self._metrics is not None:
+            shutil.rmtree(self._metrics, ignore_errors=True)
         for server in reversed(self._servers):
             server.stop(60.0, time.monotonic())
-        # A server that failed to become ready was never adopted, but may run.
-        for left in (self._postgres, self._redis):
-            if left is not None:
-                left.stop()
+        for unready in (self._postgres, self._redis):  # was never adopted, but may run
+            if unready is not None:
+                unready.stop()
         if self._servers:
             self._display.say("stopped; the data is kept in " + str(self._folder.path))
 
@@ -218,7 +259,7 @@ class Supervisor:
 
     @property
     def _logs_folder(self) -> Path | None:
-        return self._folder.path / "logs" if self._display.is_terminal else None
+        return self._folder.path / "logs" if self._display.is_terminal and "servers" in self._parts else None
 
     def _log_path(self, name: str) -> Path | None:
         """On a terminal log lines would tear the table apart: they go to files, and elsewhere to standard error."""
@@ -271,9 +312,9 @@ class Supervisor:
             writer.close()
 
 
-def supervise(settings: Settings) -> int:
-    """Run `holdfast up` on the terminal we have; the exit code. Raises as Supervisor.run."""
-    return Supervisor(settings, StatusDisplay(sys.stdout)).run()
+def supervise(settings: Settings, parts: frozenset[Part]) -> int:
+    """Run `parts` of the service on the terminal we have; the exit code. Raises as Supervisor.run."""
+    return Supervisor(settings, StatusDisplay(sys.stdout), parts).run()
 
 
 def _stop_together(children: list[KeptAlive], timeout_s: float) -> None:

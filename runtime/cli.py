@@ -1,0 +1,261 @@
+"""The `holdfast` command: its sub-commands, their help and their exit codes.
+
+Owns what a person types and reads; the work is done elsewhere, imported by the command that needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+
+from runtime.settings import Settings, describe, load_settings, unknown_variables
+
+FOUND_SOMETHING: Final = 1
+"""Exit code: the command ran, and what it looked for is not in order."""
+REFUSED: Final = 2
+"""Exit code: the command can't do its work; the reason is on standard error."""
+
+_ELSEWHERE: Final = {"replay": "runtime.replay.command", "loadtest": "runtime.loadtest.command"}
+"""Commands whose module is loaded only when they are asked for: name -> module with a function of that name."""
+
+
+class _Commands(TyperGroup):
+    """Adds the commands that live in modules of their own."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *(name for name, module in _ELSEWHERE.items() if _exists(module))]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        module = _ELSEWHERE.get(cmd_name)
+        if module is None or not _exists(module):
+            return super().get_command(ctx, cmd_name)
+        single = typer.Typer(add_completion=False)
+        single.command(cmd_name)(getattr(import_module(module), cmd_name))
+        return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,  # locals hold keys and URLs
+    help="""Inventory reservations: Redis decides, Postgres remembers, a flash sale never oversells.
+
+Start with `holdfast up`: it needs nothing but this program, and prints an address and a first command to try.
+Every setting is a variable `HOLDFAST_*`; `holdfast settings` lists them.""",
+)
+keys_app = typer.Typer(no_args_is_help=True, help="List, create and revoke API keys.")
+app.add_typer(keys_app, name="keys")
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Folder of the embedded servers' data.", show_default="~/.local/share/holdfast"),
+]
+Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0: any free one.", show_default="8000")]
+Workers = Annotated[int | None, typer.Option(help="API processes.", show_default="one a core")]
+
+
+@app.command()
+def up(host: Host = None, port: Port = None, data_dir: DataDir = None, workers: Workers = None) -> None:
+    """Run the whole service on this machine: Valkey, Postgres, API and worker.
+
+    Without HOLDFAST_REDIS_URL and HOLDFAST_DATABASE_URL it starts a private Valkey and a private Postgres in the data
+    directory; they end with it, and their data stays. Ctrl-C stops everything in order.
+    """
+    from runtime.supervisor import supervise
+
+    with _told():
+        settings = _load(host=host, port=port, data_dir=data_dir, workers=workers)
+        raise typer.Exit(supervise(settings, frozenset({"servers", "worker", "api"})))
+
+
+@app.command()
+def api(host: Host = None, port: Port = None, workers: Workers = None) -> None:
+    """Run only the API processes, against the servers of HOLDFAST_REDIS_URL and HOLDFAST_DATABASE_URL.
+
+    For a deployment with several machines or containers. `holdfast migrate` must have run.
+    """
+    from runtime.supervisor import supervise
+
+    with _told():
+        raise typer.Exit(supervise(_load(host=host, port=port, workers=workers), frozenset({"api"})))
+
+
+@app.command()
+def worker() -> None:
+    """Run only the worker (flusher and sweeper), against HOLDFAST_REDIS_URL and HOLDFAST_DATABASE_URL.
+
+    A second one is harmless and takes over when the first ends.
+    """
+    from runtime.supervisor import supervise
+
+    with _told():
+        raise typer.Exit(supervise(_load(), frozenset({"worker"})))
+
+
+@app.command()
+def migrate(data_dir: DataDir = None) -> None:
+    """Bring the Postgres tables up to this version. `holdfast up` does it by itself."""
+    from persistence.migrate import current_revision, upgrade
+    from runtime.store import open_database
+
+    with _told():
+        database_url = open_database(_running(_load(data_dir=data_dir)))
+        before = current_revision(database_url)
+        upgrade(database_url)
+        after = current_revision(database_url)
+        typer.echo(f"tables are at {after}" + ("" if before == after else f" (were at {before or 'nothing'})"))
+
+
+@app.command()
+def audit(data_dir: DataDir = None) -> None:
+    """Hold Redis and the ledger against each other: no oversell, no leak, no lost or doubled event.
+
+    Waits for a quiet moment, then checks every SKU, hold, record and ledger row. Changes nothing.
+    Exit code 0: all invariants hold. 1: one does not; the table says where. 2: nothing could be checked.
+    """
+    from runtime.audit import SHOWN, run_checks, take_pictures
+    from runtime.store import redis_client, urls_of
+
+    with _told():
+        redis_url, database_url = urls_of(_running(_load(data_dir=data_dir)))
+        with redis_client(redis_url, timeout_s=60.0) as client:
+            checks = run_checks(*take_pictures(client, database_url))
+    table = Table("invariant", "", "looked at", "result", box=None, header_style="bold")
+    for check in checks:
+        result = "[green]holds[/]" if not check.differences else f"[red]{len(check.differences)} differences[/]"
+        table.add_row(check.number, check.statement, f"{check.looked_at:,}", result)
+    console = Console()
+    console.print(table)
+    for check in checks:
+        for difference in check.differences[:SHOWN]:
+            console.print(f"  {check.number}: {difference}", style="red", markup=False, highlight=False)
+        if len(check.differences) > SHOWN:
+            console.print(f"  {check.number}: and {len(check.differences) - SHOWN} more", style="red")
+    if any(check.differences for check in checks):
+        raise typer.Exit(FOUND_SOMETHING)
+
+
+@app.command("settings")
+def list_settings(data_dir: DataDir = None) -> None:
+    """List every setting with its present value, where that came from, and what it means. Secrets are masked."""
+    with _told():
+        settings = _load(data_dir=data_dir)
+    table = Table("variable", "value", "from", "meaning", box=None, header_style="bold", pad_edge=False)
+    for row in describe(settings, os.environ):
+        table.add_row(row.variable, row.value or "-", row.source, row.meaning)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+    for name in unknown_variables(os.environ):
+        typer.echo(f"{name} is set, but there is no such setting", err=True)
+
+
+@keys_app.command("list")
+def keys_list(data_dir: DataDir = None) -> None:
+    """List all keys that are not revoked. The keys themselves are not kept, only their hashes."""
+    from runtime.key_commands import list_keys
+
+    with _told():
+        rows = list_keys(_running(_load(data_dir=data_dir)))
+    table = Table("id", "name", "role", "created", "by", box=None, header_style="bold")
+    for key in rows:
+        table.add_row(key.id, key.name, key.role, f"{key.created_at:%Y-%m-%d %H:%M}", key.created_by)
+    Console().print(table)
+
+
+@keys_app.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="What the key is for; shown in lists.")],
+    role: Annotated[str, typer.Argument(help="storefront, auditor, operator, manager or admin.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Create a key and print it. It is shown this once."""
+    from runtime.key_commands import create_key
+
+    with _told():
+        key_id, key = create_key(_running(_load(data_dir=data_dir)), name, role)
+    typer.echo(f"{key_id}  {key}")
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    key_id: Annotated[str, typer.Argument(help="Id of the key, as `keys list` shows it.")], data_dir: DataDir = None
+) -> None:
+    """Revoke a key; the API stops taking it within 5 seconds."""
+    from runtime.key_commands import revoke_key
+
+    with _told():
+        known = revoke_key(_running(_load(data_dir=data_dir)), key_id)
+    if not known:
+        typer.echo(f"no key {key_id} that could be revoked", err=True)
+        raise typer.Exit(FOUND_SOMETHING)
+    typer.echo(f"{key_id} is revoked")
+
+
+@app.callback(invoke_without_command=True)
+def _common(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    if show_version:
+        typer.echo(f"holdfast {version('holdfast')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point of the `holdfast` command."""
+    app()
+
+
+def _load(**given: Any) -> Settings:
+    settings = load_settings(**given)
+    for name in unknown_variables(os.environ):
+        typer.echo(f"warning: {name} is set, but there is no such setting", err=True)
+    return settings
+
+
+def _running(settings: Settings) -> Settings:
+    """`settings` with the URLs of the service that runs on their data directory, where they name none."""
+    from runtime.data_folder import read_running_servers
+
+    servers = read_running_servers(settings.data_folder)
+    if servers is None:
+        return settings
+    missing = {
+        name: getattr(servers, name) for name in ("redis_url", "database_url") if getattr(settings, name) is None
+    }
+    return load_settings(**{name: getattr(settings, name) for name in settings.model_fields_set}, **missing)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors with a message for people are told in one go, without a traceback, with exit code 2."""
+    from runtime.refusals import REFUSALS
+
+    try:
+        yield
+    except REFUSALS as error:
+        sys.stdout.flush()
+        typer.echo(f"holdfast: {error}", err=True)
+        raise typer.Exit(REFUSED) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _exists(module: str) -> bool:
+    return find_spec(module) is not None

@@ -1,0 +1,180 @@
+"""What an API process and a worker process are made of: one function each, the only place where parts meet.
+
+Owns building, connecting and closing in the right order; never holds a rule of the shop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import structlog
+import uvicorn
+import uvloop
+from worker.service import Worker, WorkerSettings
+
+from api.app import Application, create_app
+from api.auth import KeyStore
+from api.services import ApiSettings, Services
+from engine import Engine, EngineSettings
+from persistence.database import Database
+from persistence.queries.api_keys import ApiKeys
+from persistence.watermark import Watermark
+from runtime.data_folder import BootstrapKeys
+from runtime.settings import Settings
+from runtime.store import OpenedStore, open_store
+
+Ready = Callable[[], None]
+"""Called once the process serves."""
+
+HARD_STOP_S: Final = 5.0
+"""How long after its grace a process that still hangs ends itself: its parent may be gone, nobody else would."""
+
+_log = structlog.stdlib.get_logger("holdfast.runtime")
+
+
+def run_api(settings: Settings, listening: socket.socket, ready: Ready, metrics_dir: Path | None = None) -> None:
+    """Serve the API on `listening` until SIGTERM or SIGINT; then answer what is under way, and return.
+
+    Raises what open_store raises when there is nothing that may be served from.
+    """
+    store = open_store(settings, given_keys(settings), migrate=False)
+    for finding in store.warnings:
+        _log.warning("configuration", finding=str(finding))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, store, listening, ready, metrics_dir))
+
+
+def run_worker(settings: Settings, ready: Ready) -> None:
+    """Flush and sweep until SIGTERM or SIGINT; then flush what is left, and return. Raises as `run_api`."""
+    store = open_store(settings, None, migrate=False)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_work(settings, store, ready))
+
+
+def given_keys(settings: Settings) -> BootstrapKeys | None:
+    """The bootstrap keys, if both were given as settings."""
+    if settings.admin_key is None or settings.storefront_key is None:
+        return None
+    return BootstrapKeys(settings.admin_key.get_secret_value(), settings.storefront_key.get_secret_value())
+
+
+def engine_settings(settings: Settings, epoch: int) -> EngineSettings:
+    """The engine's part of the settings."""
+    return EngineSettings(
+        epoch=epoch,
+        retention_ms=settings.retention_seconds * 1000,
+        idempotency_window_ms=settings.idempotency_window_seconds * 1000,
+        links=settings.engine_links,
+        max_queue=settings.max_queue,
+    )
+
+
+def api_settings(settings: Settings, epoch: int, metrics_dir: Path | None) -> ApiSettings:
+    """The API's part of the settings."""
+    return ApiSettings(
+        durability=settings.durability,
+        late_confirm=settings.late_confirm == "if-available",
+        ledger_timeout_s=settings.ledger_timeout_seconds,
+        max_body_bytes=settings.max_body_bytes,
+        max_batch_body_bytes=8 * settings.max_body_bytes,
+        epoch=epoch,
+        access_log=settings.access_log,
+        metrics_dir=metrics_dir,
+    )
+
+
+async def _serve(
+    settings: Settings, store: OpenedStore, listening: socket.socket, ready: Ready, metrics_dir: Path | None
+) -> None:
+    async with AsyncExitStack() as closing:
+        database = Database(store.database_url)
+        closing.push_async_callback(database.close)
+        engine = await Engine.connect(store.redis_url, engine_settings(settings, store.epoch))
+        closing.push_async_callback(engine.close)
+        watermark = Watermark(store.database_url)
+        await watermark.start()
+        closing.push_async_callback(watermark.close)
+        keys = KeyStore(ApiKeys(database))
+        await keys.start()
+        closing.push_async_callback(keys.close)
+        services = Services(engine, database, watermark, keys, api_settings(settings, store.epoch, metrics_dir))
+        await _Server(settings, create_app(services), ready).serve(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, telling its parent when it serves, and never hanging for ever at the end."""
+
+    def __init__(self, settings: Settings, app: Application, ready: Ready) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=app.protocol_class if settings.http_adapter == "protocol" else "httptools",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_seconds)),
+            )
+        )
+        self._ready = ready
+        self._grace_s = settings.shutdown_grace_seconds
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve, and say so."""
+        # uvicorn raises the signal that ended it once more when it is through: with the default handlers that would
+        # end the process before the engine and the pools are closed.
+        await super().startup(sockets)
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what is under way; after the grace, what is left is cut off."""
+        end_hard_after(self._grace_s + HARD_STOP_S)
+        await super().shutdown(sockets)
+
+
+async def _work(settings: Settings, store: OpenedStore, ready: Ready) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def ask() -> None:
+        end_hard_after(settings.shutdown_grace_seconds + HARD_STOP_S)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ask)
+    worker = Worker(worker_settings(settings, store))
+    loop.call_soon(ready)
+    await worker.run(stop)
+
+
+def worker_settings(settings: Settings, store: OpenedStore) -> WorkerSettings:
+    """The worker's part of the settings."""
+    return WorkerSettings(redis_url=store.redis_url, database_url=store.database_url)
+
+
+def quiet_signals() -> None:
+    """Let the signals that ask for an end do nothing by themselves, so that they can't cut closing short."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _ignore)
+
+
+def end_hard_after(seconds: float) -> None:
+    """End this process after `seconds` whatever it is doing then."""
+    timer = threading.Timer(seconds, os._exit, [1])
+    timer.daemon = True
+    timer.start()
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Not SIG_IGN, which child processes would inherit."""
