@@ -77,15 +77,15 @@ local function amend(command, position)
     return answer_record("not_active", packed(record))
   end
   local old_skus, old_quantities = parse_lines(record[LINES])
+  if not covers(old_skus, old_quantities) then
+    return answer(INCONSISTENT)
+  end
   if text == "" then
     text, skus, quantities = record[LINES], old_skus, old_quantities
   end
   local had, all, now_held = compare(old_skus, old_quantities, skus, quantities)
   if refuse_skus(growing(skus, quantities, had)) then
     return
-  end
-  if not covers(old_skus, old_quantities) then
-    return answer(INCONSISTENT)
   end
   local short = shortages_beyond(skus, quantities, had)
   if short then

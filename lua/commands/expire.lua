@@ -44,7 +44,10 @@ local function expire(command, position)
   if not record or #record ~= 10 or record[CREATED] ~= tonumber(sub(member, 25, 36), 16) then
     return answer(expire_member(member, skus, quantities))
   elseif record[STATUS] ~= "ACTIVE" then
-    return answer(NOT_ACTIVE)
+    -- An ended hold takes its deadline along. One that is still there was put back from outside, and must be reported
+    -- as damage or it would be due for ever.
+    local left_behind = not is_removed[member] and call("ZSCORE", DEADLINES, member)
+    return answer(left_behind and INCONSISTENT or NOT_ACTIVE)
   elseif now < record[DEADLINE] then
     return answer(NOT_DUE)
   end

@@ -1,0 +1,166 @@
+"""lua/commands/adjust.lua: every status in precedence order, and what it writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from engine.events import Adjusted
+from engine.results import Movement, Result, Shortage
+from tests.scripts.machine import MINUTE_MS, START_MS, Machine, member
+
+PRINT = "a" * 16
+
+
+@pytest.fixture
+def shop(machine: Machine) -> Machine:
+    machine.stock("A", 10)
+    machine.stock("B", 5)
+    machine.stock("OFF", 5, active=False)
+    return machine
+
+
+def unchanged(shop: Machine, status: str, *lines: tuple[str, Any, int], **more: Any) -> Result:
+    before = shop.dump()
+    result = shop.adjust(*lines, **more)
+    assert result.status == status
+    assert shop.dump() == before
+    return result
+
+
+# -- statuses, in precedence order
+
+
+@pytest.mark.parametrize("line", [("A", "add", 0), ("A", "remove", 0), ("A", "set", -1), ("A", "take", 1)])
+def test_malformed_wins_over_a_reused_key(shop: Machine, line: tuple[str, Any, int]) -> None:
+    base = shop.base()
+    shop.adjust(("A", "add", 1), base=base, fingerprint=PRINT)
+
+    unchanged(shop, "malformed", line, base=base, fingerprint="b" * 16)
+
+
+def test_key_reused_wins_over_unknown_sku(shop: Machine) -> None:
+    base = shop.base()
+    shop.adjust(("A", "add", 1), base=base, fingerprint=PRINT)
+
+    unchanged(shop, "key_reused", ("X", "add", 1), base=base, fingerprint="b" * 16)
+    unchanged(shop, "key_reused", ("A", "add", 1), base=base)
+
+
+def test_a_reservations_key_is_not_an_adjustment(shop: Machine) -> None:
+    base = shop.base()
+    shop.reserve("A=1", base=base, fingerprint=PRINT)
+
+    unchanged(shop, "key_reused", ("A", "add", 1), base=base, fingerprint=PRINT)
+
+
+def test_replayed_gives_the_movements_as_first_applied(shop: Machine) -> None:
+    base = shop.base()
+    lines = (("A", "remove", 10), ("B", "set", 7))
+    first = shop.adjust(*lines, base=base, fingerprint=PRINT)
+    shop.later(50)
+    shop.adjust(("B", "add", 100))
+
+    again = unchanged(shop, "replayed", *lines, base=base, fingerprint=PRINT)
+
+    assert again.movements == first.movements == (Movement("A", -10, 0, 0), Movement("B", 2, 7, 0))
+    assert (again.adjustment_id, again.first_seq) == (first.adjustment_id, first.first_seq)
+
+
+def test_unknown_sku_wins_over_everything_later_and_names_every_one(shop: Machine) -> None:
+    result = unchanged(shop, "unknown_sku", ("X", "add", 1), ("A", "remove", 99), ("Y", "set", 0))
+
+    assert result.skus == ("X", "Y")
+
+
+def test_stock_limit_wins_over_a_shortage(shop: Machine) -> None:
+    shop.adjust(("B", "set", 10**12))
+
+    unchanged(shop, "stock_limit", ("A", "remove", 99), ("B", "add", 1))
+
+
+def test_due_holds_win_over_a_shortage(shop: Machine) -> None:
+    held = shop.reserve("A=8")
+    shop.later(MINUTE_MS)
+
+    unchanged(shop, "due_holds", ("A", "remove", 3))
+    assert shop.due == [member(held)]
+
+
+@pytest.mark.parametrize("line", [("A", "remove", 3), ("A", "set", 7)])
+def test_what_is_held_cannot_be_taken(shop: Machine, line: tuple[str, Any, int]) -> None:
+    shop.reserve("A=8")
+
+    result = unchanged(shop, "insufficient_stock", ("B", "remove", 1), line)
+
+    assert result.shortages == (Shortage("A", 3, 2, START_MS + MINUTE_MS),)
+
+
+@pytest.mark.parametrize("line", [("A", "remove", 2), ("A", "set", 8)])
+def test_what_is_free_of_holds_can(shop: Machine, line: tuple[str, Any, int]) -> None:
+    shop.reserve("A=8")
+
+    assert shop.adjust(line).status == "ok"
+    assert shop.counters("A") == (8, 8)
+
+
+def test_safety_stock_may_be_taken_by_the_shop_itself(shop: Machine) -> None:
+    shop.stock("S", 4, safety=4)
+
+    assert shop.adjust(("S", "remove", 4), kind="DAMAGE").status == "ok"
+    assert shop.counters("S") == (0, 0)
+
+
+def test_an_inactive_product_is_adjusted_like_any(shop: Machine) -> None:
+    assert shop.adjust(("OFF", "add", 1)).status == "ok"
+
+
+# -- what it writes
+
+
+@pytest.mark.parametrize("kind", ["IN", "OUT", "ADJUSTMENT", "RETURN", "DAMAGE"])
+def test_what_an_adjustment_writes(shop: Machine, kind: str) -> None:
+    shop.reserve("A=1")
+    before = shop.client.dbsize()
+
+    result = shop.adjust(("A", "add", 5), ("B", "remove", 2), ("OFF", "set", 5), kind=kind)
+
+    assert result.status == "ok"
+    assert result.movements == (Movement("A", 5, 15, 1), Movement("B", -2, 3, 0), Movement("OFF", 0, 5, 0))
+    assert [shop.counters(sku) for sku in ("A", "B", "OFF")] == [(15, 1), (3, 0), (5, 0)]
+    assert shop.last_event() == Adjusted(
+        result.adjustment_id, "A=5=15=1,B=-2=3=0,OFF=0=5=0", kind, "stock count", "Delivery", "d-1", "admin"
+    )
+    assert result.first_seq == result.seq == int(shop.meta()["seq"])
+    assert shop.client.dbsize() == before, "without a key there is no record to keep"
+
+
+def test_a_keyed_adjustment_is_remembered_for_the_window(shop: Machine) -> None:
+    base = shop.base()
+
+    result = shop.adjust(("A", "add", 1), base=base, fingerprint=PRINT)
+
+    assert result.adjustment_id == base + format(START_MS, "012x")
+    ttl = shop.client.pttl(shop.keys.record(base))
+    assert shop.window_ms - 2_000 < ttl <= shop.window_ms  # type: ignore[operator]
+
+
+def test_first_seq_is_its_own_event_in_a_batch_of_many(shop: Machine) -> None:
+    from engine.commands import Adjust
+
+    commands = [Adjust(shop.base(), (("A", "add", 1),), "IN", "reason", "", "", "admin") for _ in range(3)]
+
+    results = shop.run(*commands)
+
+    assert [result.first_seq for result in results] == [results[0].seq - 2, results[0].seq - 1, results[0].seq]
+
+
+def test_two_thousand_lines(shop: Machine) -> None:
+    skus = [f"S{n}" for n in range(2_000)]
+    shop.wild(*(["configure", sku, 0, 0, True, 0, "admin"] for sku in skus))
+
+    result = shop.adjust(*((sku, "add", 2) for sku in skus))
+
+    assert len(result.movements) == 2_000
+    assert shop.counters("S1999") == (2, 0)
