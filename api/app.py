@@ -15,7 +15,6 @@ from typing import Any, Final
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from persistence.database import DatabaseUnavailable
 from starlette.exceptions import HTTPException
 
 from api import problems
@@ -30,6 +29,8 @@ from api.problems import PROBLEM_JSON, Problem
 from api.routes import changes, docs, health, keys, ledger, orders, products, stock
 from api.services import Services
 from engine.errors import HoldfastError
+from persistence.database import DatabaseUnavailable
+from persistence.pages import InvalidCursor
 
 logger = structlog.get_logger("holdfast.api")
 
@@ -173,6 +174,10 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(DatabaseUnavailable)
     async def on_database_error(_: Request, error: DatabaseUnavailable) -> Response:
         return problem_response(Problem("ledger-unavailable"))
+
+    @app.exception_handler(InvalidCursor)
+    async def on_cursor(_: Request, error: InvalidCursor) -> Response:
+        return problem_response(Problem("invalid-cursor"))
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(_: Request, error: RequestValidationError) -> Response:

@@ -15,9 +15,9 @@ from typing import Final, Literal, Protocol
 
 import structlog
 from msgspec import Struct
-from persistence.database import DatabaseUnavailable
 
 from api.problems import Problem
+from persistence.database import DatabaseUnavailable
 
 Role = Literal["storefront", "auditor", "operator", "manager", "admin"]
 

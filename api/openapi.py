@@ -18,7 +18,7 @@ from api.hot import decode
 from api.problems import KINDS, PROBLEM_JSON, TYPE_PREFIX
 
 REF: Final = "#/components/schemas/{name}"
-BEARER: Final = [{"apiKey": []}]
+BEARER: Final[list[dict[str, list[str]]]] = [{"apiKey": []}]
 GUARDED: Final = ("unauthenticated", "forbidden", "ledger-unavailable", "overloaded", "not-ready", "store-unavailable",
                   "outcome-unknown", "internal-error")  # fmt: skip
 BODY: Final = ("malformed-json", "payload-too-large", "unsupported-media-type", "validation-error")

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from persistence.database import Database
-    from persistence.watermark import Watermark
-
     from api.auth import KeyStore
     from engine import Engine
+    from persistence.database import Database
+    from persistence.watermark import Watermark
 
 
 class ApiSettings(Struct, frozen=True, kw_only=True):

@@ -191,20 +191,18 @@ class Hot:
         self, exchange: Exchange, status: int, body: bytes, seq: int, headers: Headers = (), *, ledger: bool
     ) -> None:
         """Answer a change: at once, or once the ledger has passed `seq` when that is what was promised."""
-        if ledger:
-            self.later(exchange, self._finish_after_ledger(exchange, status, body, seq, headers))
-        else:
+        if not ledger:
             exchange.answer(status, body, headers)
+            return
 
-    async def _finish_after_ledger(
-        self, exchange: Exchange, status: int, body: bytes, seq: int, headers: Headers
-    ) -> None:
-        await self.wait_for_ledger(seq)
-        exchange.answer(status, body, headers)
+        def on_reached(reached: bool) -> None:
+            if reached:
+                exchange.answer(status, body, headers)
+            else:
+                exchange.refuse(Problem("durability-unknown"))
 
-    async def wait_for_ledger(self, seq: int) -> None:
-        """Return once Postgres holds everything up to `seq`; raises `durability-unknown` if that takes too long."""
-        await wait_for_ledger(self.services, seq)
+        settings = self.settings
+        self.services.watermark.watch(PARTITION, settings.epoch, seq, settings.ledger_timeout_s, on_reached)
 
     async def close(self) -> None:
         """Wait for the exchanges that are still being finished."""

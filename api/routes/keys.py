@@ -1,0 +1,63 @@
+"""/admin/keys: making, listing and revoking API keys. A key is shown once, at its making; only its hash is kept."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from api.auth import digest_of, new_key
+from api.hot.decode import check_text
+from api.openapi import operation
+from api.problems import Problem
+from api.requests import Admin, Cursor, Limit, ServicesDep, json_answer, read_json
+from api.schemas import KeyBody, KeyList, KeyView, NewKeyView
+from api.views import timestamp_of
+from persistence.queries.api_keys import ApiKeys
+
+router = APIRouter(prefix="/admin/keys", tags=["admin"])
+
+_BODY: Final = msgspec.json.Decoder(KeyBody)
+
+
+@router.post("", summary="Make an API key", **operation({201: NewKeyView}, body=KeyBody))
+async def create_key(request: Request, services: ServicesDep, caller: Admin) -> Response:
+    """The key stands in the answer and nowhere else."""
+    body = await read_json(request, _BODY)
+    check_text(body.name, "$.name")
+    key = new_key()
+    key_id = "key_" + secrets.token_hex(8)
+    await ApiKeys(services.database).create(
+        key_id, name=body.name, role=body.role, key_hash=digest_of(key), created_by=caller.id
+    )
+    await services.keys.refresh()
+    return json_answer(NewKeyView(key_id, body.name, body.role, key), 201)
+
+
+@router.get("", summary="List API keys", **operation({200: KeyList}, "invalid-cursor"))
+async def list_keys(services: ServicesDep, caller: Admin, limit: Limit = 50, cursor: Cursor = None) -> Response:
+    """Every key, revoked ones too, newest first, without the keys themselves."""
+    page = await ApiKeys(services.database).page(limit, cursor)
+    items = [
+        KeyView(
+            key.id,
+            key.name,
+            key.role,
+            timestamp_of(key.created_at),
+            timestamp_of(key.revoked_at) if key.revoked_at else None,
+        )
+        for key in page.items
+    ]
+    return json_answer(KeyList(items, page.next_cursor))
+
+
+@router.delete("/{key_id}", summary="Revoke an API key", **operation({204: None}, "unknown-key"))
+async def revoke_key(key_id: str, services: ServicesDep, caller: Admin) -> Response:
+    """The key stops here at once, in every other process within 5 seconds. Again: the same answer."""
+    check_text(key_id, "key_id")
+    if not await ApiKeys(services.database).revoke(key_id):
+        raise Problem("unknown-key")
+    await services.keys.refresh()
+    return Response(status_code=204)

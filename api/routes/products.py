@@ -1,0 +1,112 @@
+"""/inventory/products: the catalogue. Settings that decide about stock go to the engine as well as to Postgres."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, TypeVar
+
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
+from msgspec import UNSET, UnsetType
+
+from api.hot.decode import check_sku, check_text
+from api.hot.endpoints import wait_for_ledger
+from api.openapi import operation
+from api.problems import Problem
+from api.requests import (
+    Cursor,
+    Limit,
+    Reader,
+    ServicesDep,
+    StockChanger,
+    TextFilter,
+    check_filter,
+    json_answer,
+    read_json,
+)
+from api.schemas import ProductBody, ProductList, ProductState, ProductView
+from api.views import product_view
+from engine.commands import Configure
+from persistence.queries import products
+
+router = APIRouter(prefix="/inventory/products", tags=["products"])
+
+T = TypeVar("T")
+
+_BODY: Final = msgspec.json.Decoder(ProductBody)
+
+
+def _kept(given: T | UnsetType, before: T) -> T:
+    """What is left out of a put keeps its value."""
+    return before if given is UNSET else given
+
+
+@router.put(
+    "/{sku}",
+    summary="Make or change a product",
+    **operation({201: ProductView, 200: ProductView}, "stock-limit", "durability-unknown", body=ProductBody),
+)
+async def put_product(sku: str, request: Request, services: ServicesDep, caller: StockChanger) -> Response:
+    """201 when the product is new, 200 when it was there. Repeating the request is safe.
+
+    Postgres first, the engine second: a product without counters answers `unknown-sku` to a reserve until the request
+    is repeated, while counters without a product would sell something that has no name.
+    """
+    check_sku(sku, "sku")
+    body = await read_json(request, _BODY)
+    check_text(body.name, "$.name")
+    if body.category is not UNSET and body.category is not None:
+        check_text(body.category, "$.category")
+    before = await products.get(services.database, sku)
+    put = await products.put(
+        services.database,
+        sku,
+        name=body.name,
+        category=_kept(body.category, before.category if before else None),
+        low_stock_threshold=_kept(body.low_stock_threshold, before.low_stock_threshold if before else 0),
+        safety_stock=_kept(body.safety_stock, before.safety_stock if before else 0),
+        status=_kept(body.status, before.status if before else "active"),
+    )
+    product = put.product
+    result = await services.engine.execute(
+        Configure(
+            sku=sku,
+            safety_stock=product.safety_stock,
+            low_stock_threshold=product.low_stock_threshold,
+            active=product.status == "active",
+            initial_stock=0 if body.initial_stock is UNSET else body.initial_stock,
+            actor=caller.id,
+        )
+    )
+    if result.status != "ok":
+        raise Problem("stock-limit" if result.status == "stock_limit" else "validation-error")
+    await wait_for_ledger(services, result.seq)
+    return json_answer(product_view(product), 201 if result.created else 200)
+
+
+@router.get("", summary="List products", **operation({200: ProductList}, "invalid-cursor"))
+async def list_products(  # noqa: PLR0917
+    services: ServicesDep,
+    caller: Reader,
+    category: TextFilter = None,
+    status: ProductState | None = None,
+    q: Annotated[str | None, Query(max_length=255, description="part of the SKU or the name")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """By SKU."""
+    page = await products.page(
+        services.database,
+        products.ProductFilter(check_filter(category, "category"), status, check_filter(q, "q")),
+        limit,
+        cursor,
+    )
+    return json_answer(ProductList([product_view(product) for product in page.items], page.next_cursor))
+
+
+@router.get("/{sku}", summary="Look at a product", **operation({200: ProductView}, "unknown-sku"))
+async def get_product(sku: str, services: ServicesDep, caller: Reader) -> Response:
+    """Its catalogue row; its stock is at `/status`."""
+    product = await products.get(services.database, check_sku(sku, "sku"))
+    if product is None:
+        raise Problem("unknown-sku", "", {"skus": [sku]})
+    return json_answer(product_view(product))
