@@ -63,9 +63,7 @@ def test_callers_at_the_same_time_are_put_in_line(empty_database_url: str) -> No
 
 def test_partition_0_has_its_cursor(database_url: str) -> None:
     with psycopg.connect(psycopg_url(database_url)) as connection:
-        rows = connection.execute(
-            "SELECT partition, partitions, epoch, seq, stream_id FROM journal_cursors"
-        ).fetchall()
+        rows = connection.execute("SELECT partition, partitions, epoch, seq, stream_id FROM journal_cursors").fetchall()
     assert rows == [(0, 1, 1, 0, "0-0")]
 
 
@@ -91,9 +89,7 @@ def test_the_ledger_is_append_only(database_url: str, statement: str) -> None:
 
 
 @pytest.mark.parametrize(("quantity", "previous", "new"), [(1, 5, 7), (-6, 5, -1), (0, 1, 2)])
-def test_a_row_that_does_not_add_up_is_refused(
-    database_url: str, quantity: int, previous: int, new: int
-) -> None:
+def test_a_row_that_does_not_add_up_is_refused(database_url: str, quantity: int, previous: int, new: int) -> None:
     with (
         psycopg.connect(psycopg_url(database_url)) as connection,
         pytest.raises(psycopg.errors.CheckViolation),

@@ -154,8 +154,8 @@ def test_a_random_month(
     )
     assert (
         rows(
-            "SELECT id FROM (SELECT id, previous_stock, lag(new_stock, 1, 0::bigint) OVER (PARTITION BY sku ORDER BY id)"
-            " AS before FROM inventory_transactions) t WHERE previous_stock <> before"
+            "SELECT id FROM (SELECT id, previous_stock, lag(new_stock, 1, 0::bigint) OVER"
+            " (PARTITION BY sku ORDER BY id) AS before FROM inventory_transactions) t WHERE previous_stock <> before"
         )
         == []
     )

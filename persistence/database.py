@@ -1,0 +1,111 @@
+"""The API's way into Postgres: one pool a process, short read and write statements, and one exception for its absence.
+
+Owns the pool; never holds a query (persistence/queries/) and is no part of the flusher (ledger_writer.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import Executable, Row, select
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from persistence.database_url import sqlalchemy_url
+from persistence.tables import store_secrets
+
+
+class DatabaseUnavailable(Exception):
+    """Postgres cannot be asked now: not reached, connection lost, pool used up, or no answer in time.
+
+    After a write it is unknown whether the statement was done; every write here may be repeated.
+    """
+
+
+class Database:
+    """A pool of connections in autocommit: each statement is its own transaction.
+
+    `pool_size`: connections kept; as many again may be opened for a moment. `statement_timeout_ms`: a statement
+    that takes longer is given up by the server. Connects when first asked; close it at the end.
+    """
+
+    def __init__(self, url: str, pool_size: int = 5, statement_timeout_ms: int = 10_000) -> None:
+        self._engine = create_async_engine(
+            sqlalchemy_url(url),
+            isolation_level="AUTOCOMMIT",
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=5,
+            pool_recycle=1800,
+            hide_parameters=True,
+            connect_args={
+                # Plans are made for the values at hand, so that partial indexes are seen; and a pooler in between
+                # (pgbouncer) needs no care.
+                "prepare_threshold": None,
+                "connect_timeout": 3,
+                "application_name": "holdfast api",
+                "options": f"-c statement_timeout={int(statement_timeout_ms)} -c jit=off",
+                "keepalives_idle": 5,
+                "keepalives_interval": 2,
+                "keepalives_count": 3,
+            },
+        )
+        self._cursor_key: bytes | None = None
+
+    async def close(self) -> None:
+        """Let every connection go."""
+        await self._engine.dispose()
+
+    @property
+    def connections_in_use(self) -> int:
+        """Connections handed out at this moment, for metrics."""
+        return int(self._engine.pool.checkedout())  # type: ignore[attr-defined]
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """A connection of the pool. Raises DatabaseUnavailable, also for what is done inside."""
+        try:
+            async with self._engine.connect() as connection:
+                yield connection
+        except (OperationalError, InterfaceError, PoolTimeoutError, OSError) as error:
+            raise DatabaseUnavailable(_told(error)) from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise DatabaseUnavailable(_told(error)) from error
+            raise
+
+    async def fetch(self, statement: Executable) -> Sequence[Row[Any]]:
+        """All rows of a reading statement. Asked once more when the pool's connection turns out to be dead, as all
+        are after a restart of Postgres. Raises DatabaseUnavailable.
+        """
+        try:
+            return await self._fetch(statement)
+        except DatabaseUnavailable as error:
+            if not isinstance(error.__cause__, DBAPIError) or not error.__cause__.connection_invalidated:
+                raise
+        return await self._fetch(statement)
+
+    async def write(self, statement: Executable) -> Sequence[Row[Any]]:
+        """Run a writing statement and give its RETURNING rows, if any. Raises DatabaseUnavailable."""
+        return await self._fetch(statement)
+
+    async def _fetch(self, statement: Executable) -> Sequence[Row[Any]]:
+        async with self.connection() as connection:
+            result = await connection.execute(statement)
+            return result.all() if result.returns_rows else ()
+
+    async def cursor_key(self) -> bytes:
+        """The secret that signs page cursors, the same for every process on this database."""
+        if self._cursor_key is None:
+            rows = await self.fetch(select(store_secrets.c.value).where(store_secrets.c.name == "cursor_key"))
+            self._cursor_key = bytes(rows[0].value)
+        return self._cursor_key
+
+
+def _told(error: BaseException) -> str:
+    """What happened, without statement or parameters."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return f"{type(cause).__name__}: {str(cause).strip().splitlines()[0] if str(cause).strip() else ''}"
