@@ -79,7 +79,8 @@ def _with_skus(server: EmbeddedRedis, how_many: int, scale: Scale) -> list[Figur
 
 async def _ours(server: EmbeddedRedis, skus: list[str], scale: Scale) -> float:
     reopen(server)
-    engine = await Engine.connect(server.url, EngineSettings())
+    # One link: what is submitted together then travels as one batch of exactly this size.
+    engine = await Engine.connect(server.url, EngineSettings(links=1))
     await stock_up(engine, skus)
     supply = reserves(skus)
     batches = scale.of(1000)
