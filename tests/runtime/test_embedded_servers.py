@@ -116,9 +116,7 @@ def test_a_data_directory_too_deep_for_a_socket_works_all_the_same(server_folder
     assert not any(folder.exists() for folder in outside)
 
 
-def test_sockets_are_closed_to_other_accounts(
-    redis_server: EmbeddedRedis, postgres_server: EmbeddedPostgres
-) -> None:
+def test_sockets_are_closed_to_other_accounts(redis_server: EmbeddedRedis, postgres_server: EmbeddedPostgres) -> None:
     for folder in (redis_server.socket_path.parent, postgres_server.socket_folder):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE(redis_server.socket_path.stat().st_mode) == 0o600
@@ -148,9 +146,7 @@ def test_another_account_gets_no_session(
                 sys.exit("got in")
         """
     )
-    run = subprocess.run(
-        [sys.executable, "-c", attempt], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
+    run = subprocess.run([sys.executable, "-c", attempt], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout.count("refused") == 3
 
