@@ -26,7 +26,7 @@ from api.hot.table import make_hot
 from api.metrics import Metrics
 from api.openapi import complete_openapi
 from api.problems import PROBLEM_JSON, Problem
-from api.routes import changes, docs, health, keys, ledger, orders, products, stock
+from api.routes import changes, docs, health, keys, ledger, levels, orders, products, stock
 from api.services import Services
 from engine.errors import HoldfastError
 from persistence.database import DatabaseUnavailable
@@ -35,7 +35,7 @@ from persistence.pages import InvalidCursor
 logger = structlog.get_logger("holdfast.api")
 
 PUBLISH_INTERVAL_S: Final = 1.0
-ROUTERS: Final = (health, docs, keys, products, stock, changes, ledger, orders)
+ROUTERS: Final = (health, docs, keys, products, stock, changes, ledger, levels, orders)
 
 
 class Application:

@@ -34,6 +34,14 @@ _TRANSACTION: Final[dict[str, Any]] = {
     "partition": 0,
     "seq": 1903,
 }
+_LEVEL: Final[dict[str, Any]] = {
+    "sku": "MUG-RED",
+    "on_hand": 34,
+    "reserved": 2,
+    "partition": 0,
+    "seq": 1903,
+    "updated_at": _AT,
+}
 _SALE: Final = {
     **_TRANSACTION,
     "transaction_type": "OUT",
@@ -96,6 +104,8 @@ EXAMPLES: Final[dict[str, Any]] = {
         "safety_stock": 2,
         "initial_stock": 34,
     },
+    "LevelView": _LEVEL,
+    "LevelList": {"items": [_LEVEL], "next_cursor": None},
     "ProductView": _PRODUCT,
     "ProductList": {"items": [_PRODUCT], "next_cursor": None},
     "StockStatusView": _STATUS,

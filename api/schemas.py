@@ -137,6 +137,24 @@ class ProductList(Struct, frozen=True):
     next_cursor: str | None
 
 
+class LevelView(Struct, frozen=True):
+    """A SKU's stock as Postgres has it after the journal event `seq`, in units."""
+
+    sku: str
+    on_hand: int
+    reserved: int
+    partition: int
+    seq: int
+    updated_at: Time
+
+
+class LevelList(Struct, frozen=True):
+    """A page of levels, by SKU."""
+
+    items: list[LevelView]
+    next_cursor: str | None
+
+
 class StockStatusView(Struct, frozen=True):
     """A product's stock, live from the counters."""
 

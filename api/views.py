@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from api.hot.respond import seconds_left, timestamp
 from api.schemas import (
+    LevelView,
     Line,
     ProductView,
     ReservationView,
@@ -18,6 +19,7 @@ from api.schemas import (
 
 if TYPE_CHECKING:
     from engine.results import Reservation, StockLevel
+    from persistence.queries.levels import StoredLevel
     from persistence.queries.products import Product
     from persistence.queries.transactions import Transaction
 
@@ -73,6 +75,18 @@ def product_view(product: Product) -> ProductView:
         status=product.status,
         created_at=timestamp_of(product.created_at),
         updated_at=timestamp_of(product.updated_at),
+    )
+
+
+def level_view(level: StoredLevel) -> LevelView:
+    """A level as Postgres has it."""
+    return LevelView(
+        sku=level.sku,
+        on_hand=level.on_hand,
+        reserved=level.reserved,
+        partition=level.partition,
+        seq=level.seq,
+        updated_at=timestamp_of(level.updated_at),
     )
 
 

@@ -78,8 +78,8 @@ class ProductStatus(Struct, frozen=True):
     available: int
 
 
-class Product(Struct, frozen=True):
-    """A product of the catalog with the stock that Postgres knows."""
+class Level(Struct, frozen=True):
+    """The stock of a SKU as Postgres has it."""
 
     sku: str
     on_hand: int
@@ -240,14 +240,14 @@ class ServiceClient:
             if cursor is None:
                 return rows[::-1]
 
-    async def products(self) -> list[Product]:
-        """Every product of the catalog."""
-        found: list[Product] = []
+    async def levels(self) -> list[Level]:
+        """The stock of every SKU as Postgres has it."""
+        found: list[Level] = []
         cursor: str | None = None
         while True:
             query = f"?limit={PAGE}" + (f"&cursor={quote(cursor, safe='')}" if cursor else "")
-            page = (await self.expect((200,), "GET", "/inventory/products" + query)).read(Page)
-            found += [msgspec.json.decode(raw, type=Product) for raw in page.items]
+            page = (await self.expect((200,), "GET", "/inventory/levels" + query)).read(Page)
+            found += [msgspec.json.decode(raw, type=Level) for raw in page.items]
             cursor = page.next_cursor
             if cursor is None:
                 return found

@@ -97,7 +97,7 @@ async def read_actual(client: ServiceClient, baseline: Baseline, skus: Sequence[
     """What there is after it. The ledger must have caught up (Shop.wait_for_ledger)."""
     counters = await read_counters(client, skus, concurrency)
     transactions = await client.transactions_after(baseline.newest_transaction)
-    levels = {product.sku: Stock(product.on_hand, product.reserved) for product in await client.products()}
+    levels = {level.sku: Stock(level.on_hand, level.reserved) for level in await client.levels()}
     return Actual(counters, levels, transactions)
 
 
