@@ -6,6 +6,7 @@ Owns what a person types and reads; the work is done elsewhere, imported by the 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,14 +71,26 @@ Workers = Annotated[int | None, typer.Option(help="API processes.", show_default
 
 
 @app.command()
-def up(host: Host = None, port: Port = None, data_dir: DataDir = None, workers: Workers = None) -> None:
+def up(
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    workers: Workers = None,
+    end_with_parent: Annotated[
+        bool,
+        typer.Option("--end-with-parent", help="End when the program that started this one ends, however it ends."),
+    ] = False,
+) -> None:
     """Run the whole service on this machine: Valkey, Postgres, API and worker.
 
     Without HOLDFAST_REDIS_URL and HOLDFAST_DATABASE_URL it starts a private Valkey and a private Postgres in the data
     directory; they end with it, and their data stays. Ctrl-C stops everything in order.
     """
+    from runtime.child_process import die_with_parent
     from runtime.supervisor import supervise
 
+    if end_with_parent:
+        die_with_parent(signal.SIGTERM, os.getppid())()
     with _told():
         settings = _load(host=host, port=port, data_dir=data_dir, workers=workers)
         raise typer.Exit(supervise(settings, frozenset({"servers", "worker", "api"})))

@@ -1,0 +1,63 @@
+# What a person or a CI runs. `make` lists the targets; each works on a fresh machine that has Python 3.11 to 3.13.
+
+# The first Python of the supported range; choose another with `make install PYTHON=python3.13`.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+STAMP := .venv/installed
+
+# Processes that pytest spreads the tests over; each has its own servers.
+TEST_PROCESSES ?= 2
+# Further arguments for `up`, `test`, `demo` and `bench`, such as ARGS="--port 9000" or ARGS="-k flusher".
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install up test check lint types imports lua-lint contract demo bench lock clean
+
+help: ## list the targets
+	@echo "Holdfast: an inventory reservation engine. Targets:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## build .venv with every dependency and .venv/bin/holdfast in it
+
+$(STAMP): pyproject.toml requirements.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and was not found on PATH"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	@touch $(STAMP)
+
+up: $(STAMP) ## run the whole service here, data in var/holdfast (or HOLDFAST_DATA_DIR)
+	@exec $(BIN)/holdfast up --end-with-parent $(if $(HOLDFAST_DATA_DIR),,--data-dir var/holdfast) $(ARGS)
+
+test: $(STAMP) ## run all tests, on real servers they start themselves
+	$(BIN)/pytest -n $(TEST_PROCESSES) $(ARGS)
+
+check: lint types imports lua-lint contract ## everything that can be checked without running the service
+
+lint: $(STAMP) ## style and format of the Python code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+imports: $(STAMP) ## imports run one way
+	$(BIN)/lint-imports
+
+lua-lint: $(STAMP) ## the Lua state machine: syntax, globals, includes
+	$(BIN)/python -m engine.lua_lint
+
+contract: $(STAMP) ## headers of the Lua files, their bodies and the Python enums say the same
+	$(BIN)/pytest -q -k contract tests/scripts tests/engine
+
+demo: $(STAMP) ## play the sample of a real shop's orders through a throw-away service, then hold it against the file
+	$(BIN)/holdfast replay --embedded $(ARGS)
+
+bench: $(STAMP) ## measure, each goal against its rival in the same run
+	$(BIN)/python -m bench $(ARGS)
+
+lock: $(STAMP) ## write the versions of .venv into requirements.lock
+	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock
+
+clean: ## remove what make and the tools made; the data directory stays
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
