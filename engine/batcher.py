@@ -73,6 +73,8 @@ class Batcher:
         self._queue: deque[Waiting] = deque()
         self._idle: list[Link] = []
         self._busy: dict[Link, tuple[float, list[Waiting]]] = {}
+        self._links: set[Link] = set()
+        self._reconnecting = False
         self._damaged: set[str] = set()
         self._pump_planned = False
         self._closed = False
@@ -102,7 +104,7 @@ class Batcher:
     @property
     def connected(self) -> bool:
         """True while at least one link is open."""
-        return bool(self._idle or self._busy)
+        return bool(self._links)
 
     async def start(self) -> None:
         """Open every link. Raises Disconnected when Redis cannot be reached or refuses us."""
@@ -122,7 +124,7 @@ class Batcher:
                 await asyncio.wait_for(self._all_answered.wait(), REPLY_TIMEOUT_S)
         for task in list(self._tasks):
             task.cancel()
-        for link in [*self._idle, *self._busy]:
+        for link in list(self._links):
             link.close()
 
     def submit(self, command: Command, on_reply: OnReply) -> None:
@@ -133,7 +135,7 @@ class Batcher:
         queue = self._queue
         if len(queue) >= self._settings.max_queue:
             raise Overloaded(f"{len(queue)} commands are waiting already")
-        if self._closed or not (self._idle or self._busy):
+        if self._closed or not self._links:
             raise Disconnected("there is no connection to Redis")
         queue.append((command, on_reply))
         if self._idle and not self._pump_planned:
@@ -194,20 +196,20 @@ class Batcher:
         try:
             link.send(data, lambda reply: self._on_reply(link, reply, data))
         except ConnectionError as error:
+            # It closed in this very turn of the loop; connection_lost has yet to come.
             del self._busy[link]
             self._answer_all(waiting, Disconnected(str(error)))
 
     def _refuse_unencodable(self, waiting: list[Waiting], error: Exception) -> None:
         """One command that cannot travel must not take its batch along: try each alone."""
         if len(waiting) == 1:
-            command, on_reply = waiting[0]
-            on_reply(command, InvalidCommand(f"cannot be encoded: {error}"))
+            self._answer(waiting[0], InvalidCommand(f"cannot be encoded: {error}"))
             return
         for one in waiting:
             try:
                 self._encode([one])
             except (ValueError, OverflowError, TypeError, msgspec.MsgspecError) as reason:
-                one[1](one[0], InvalidCommand(f"cannot be encoded: {reason}"))
+                self._answer(one, InvalidCommand(f"cannot be encoded: {reason}"))
             else:
                 self._queue.append(one)
         self._plan()
@@ -239,8 +241,12 @@ class Batcher:
         if message.startswith("NOSCRIPT"):
             # A restart, a failover or SCRIPT FLUSH: nothing ran. Load it and send the same batch again.
             self._busy[link] = (self._loop.time(), waiting)
-            link.send(encode([b"SCRIPT", b"LOAD", self._script.source.encode()]), lambda _: None)
-            link.send(data, lambda reply: self._on_reply(link, reply, data))
+            try:
+                link.send(encode([b"SCRIPT", b"LOAD", self._script.source.encode()]), lambda _: None)
+                link.send(data, lambda reply: self._on_reply(link, reply, data))
+            except ConnectionError as error:
+                del self._busy[link]
+                self._answer_all(waiting, Disconnected(str(error)))
             return
         self._idle.append(link)
         self.last_error = self._script.translate(message)
@@ -252,7 +258,12 @@ class Batcher:
         self._answer_all(waiting, StoreRefused(self.last_error))
 
     def _deliver(self, waiting: list[Waiting], data: bytes) -> None:
-        now_ms, seq, results, due = _decode_reply(data)
+        try:
+            now_ms, seq, results, due = _decode_reply(data)
+        except msgspec.MsgspecError as error:
+            # A script of another version answered: it ran, and what it did cannot be told.
+            self._answer_all(waiting, OutcomeUnknown(f"the answer cannot be read: {error}"))
+            return
         self.batches += 1
         self.commands += len(results)
         again: list[Waiting] = []
@@ -261,7 +272,7 @@ class Batcher:
             if status == "due_holds":
                 again.append(one)
             else:
-                one[1](one[0], Reply(status, result[1:] if len(result) > 1 else (), now_ms, seq))
+                self._answer(one, Reply(status, result[1:] if len(result) > 1 else (), now_ms, seq))
         if again:
             # Stock is short while holds are due: end them in the same round and ask again behind them.
             expires: list[Waiting] = [(Expire(member[:BASE_LENGTH], member), self._on_expired) for member in due]
@@ -272,9 +283,15 @@ class Batcher:
         if isinstance(reply, Reply) and reply.status == "inconsistent" and len(self._damaged) < MAX_DAMAGED:
             self._damaged.add(command.member)  # type: ignore[union-attr]
 
+    def _answer(self, one: Waiting, reply: Reply | Unavailable | InvalidCommand) -> None:
+        try:
+            one[1](one[0], reply)
+        except Exception as error:  # noqa: BLE001  whatever it is, the others of the batch must get their answers
+            self._loop.call_exception_handler({"message": "a caller failed to take its answer", "exception": error})
+
     def _answer_all(self, waiting: list[Waiting], error: Unavailable) -> None:
-        for command, on_reply in waiting:
-            on_reply(command, error)
+        for one in waiting:
+            self._answer(one, error)
 
     def _fail_queue(self, error: Unavailable) -> None:
         waiting, self._queue = list(self._queue), deque()
@@ -282,28 +299,42 @@ class Batcher:
 
     async def _open(self) -> None:
         link = await open_link(self._address, self._lost)
-        await link.call(b"SCRIPT", b"LOAD", self._script.source.encode())
+        try:
+            await link.call(b"SCRIPT", b"LOAD", self._script.source.encode())
+        except BaseException:
+            link.close()
+            raise
+        self._links.add(link)
         self._idle.append(link)
+        self._plan()
 
     def _lost(self, link: Link) -> None:
+        if link not in self._links:
+            # It never came into use: whoever was opening it has been told.
+            return
+        self._links.discard(link)
         if link in self._idle:
             self._idle.remove(link)
         if self._closed:
             return
-        if not self.connected:
+        if not self._links:
             self._fail_queue(Disconnected("the connection to Redis was lost"))
-        self._keep(self._reconnect())
+        if not self._reconnecting:
+            self._reconnecting = True
+            self._keep(self._reconnect())
 
     async def _reconnect(self) -> None:
         wait = RECONNECT_FIRST_S
-        while not self._closed and len(self._idle) + len(self._busy) < self._settings.links:
-            try:
-                await self._open()
-            except (OSError, TimeoutError, hiredis.ReplyError) as error:
-                self.last_error = str(error)
-                await asyncio.sleep(wait)
-                wait = min(wait * 2, RECONNECT_MOST_S)
-        self._plan()
+        try:
+            while not self._closed and len(self._links) < self._settings.links:
+                try:
+                    await self._open()
+                except (OSError, TimeoutError, hiredis.ReplyError) as error:
+                    self.last_error = str(error)
+                    await asyncio.sleep(wait)
+                    wait = min(wait * 2, RECONNECT_MOST_S)
+        finally:
+            self._reconnecting = False
 
     async def _watch(self) -> None:
         """A server that stops answering without closing (SIGSTOP, a cut cable) must not hold callers for ever."""

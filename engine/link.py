@@ -97,9 +97,11 @@ class Link(asyncio.Protocol):
             reader.feed(data)
             reply = reader.gets()
             while reply is not False:
+                if not self._waiting:
+                    raise hiredis.ProtocolError("a reply that nobody asked for")
                 self._waiting.popleft()(reply)
                 reply = reader.gets()
-        except (hiredis.ProtocolError, IndexError):
+        except hiredis.ProtocolError:
             # Nothing after a byte we cannot place can be trusted: the link ends, its callers learn "unknown".
             self.close()
 
