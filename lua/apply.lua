@@ -7,6 +7,7 @@
 --           cannot be expired, or ""
 -- Answers   msgpack [now_ms, last sequence number, [result, ...], due members]; with the epoch wrong or missing: false
 -- Cost      the sum of its commands, and about ten calls
+--- @include "lib/clock"
 --- @include "lib/load"
 --- @include "lib/store"
 --- @include "lib/due"

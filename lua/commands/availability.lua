@@ -8,7 +8,6 @@
 -- Writes    nothing
 -- Cost      O(lines)
 --- @include "lib/state"
---- @include "lib/lines"
 --- @include "lib/shortages"
 --- @include "lib/load"
 

@@ -6,7 +6,6 @@
 -- Answers   ok: the record
 -- Writes    nothing, or what expire writes
 -- Cost      O(1)
---- @include "lib/state"
 --- @include "lib/records"
 --- @include "lib/holds"
 --- @include "lib/results"

@@ -1,6 +1,5 @@
 -- Reading: everything a batch can need, in a handful of calls, before the first decision.
 --- @include "lib/state"
---- @include "lib/clock"
 --- @include "lib/lines"
 --- @include "lib/records"
 
@@ -38,7 +37,7 @@ end
 -- verb itself refuses everything that is malformed.
 local wants = {}
 
-local function wants_lines(command, position, text)
+local function wants_lines(position, text)
   if type(text) ~= "string" then
     return
   end
@@ -62,13 +61,13 @@ function wants.reserve(command, position)
       want(sku)
     end
   else
-    wants_lines(command, position, text)
+    wants_lines(position, text)
   end
 end
 
 function wants.amend(command, position)
   want_record(command[2])
-  wants_lines(command, position, command[4])
+  wants_lines(position, command[4])
 end
 
 function wants.confirm(command)
@@ -88,12 +87,12 @@ wants.read = wants.release
 function wants.expire(command, position)
   want_record(command[2])
   if type(command[3]) == "string" then
-    wants_lines(command, position, sub(command[3], 38))
+    wants_lines(position, sub(command[3], 38))
   end
 end
 
 function wants.availability(command, position)
-  wants_lines(command, position, command[2])
+  wants_lines(position, command[2])
 end
 
 function wants.adjust(command)

@@ -2,8 +2,8 @@
 --- @include "lib/state"
 --- @include "lib/journal"
 
-local STATUS, CREATED, DEADLINE, UPDATED, OWNER, FINGERPRINT, LINES, FIRST_LINES, ORDER, DETAILS =
-  1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local STATUS, CREATED, DEADLINE, UPDATED, OWNER, FINGERPRINT, LINES, FIRST_LINES, ORDER =
+  1, 2, 3, 4, 5, 6, 7, 8, 9
 
 local RETENTION_MS, WINDOW_MS = tonumber(ARGV[4]), tonumber(ARGV[5])
 
