@@ -1,0 +1,1 @@
+"""`holdfast loadtest`: a flash sale against a running service, judged by an account of its own."""

@@ -1,0 +1,154 @@
+"""One flash sale from opening to verdict: put the units up, let the buyers in, wait for the deadlines, settle, judge.
+
+Owns the order of these. Never sends a buyer's request (buyers.py) and never judges (oracle.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Final
+
+from msgspec import Struct
+
+from runtime.loadtest.buyers import Share, decode_share, look_at, play_share, run_share
+from runtime.loadtest.observations import Looked, Seen, Verb
+from runtime.loadtest.oracle import Drained, Evidence, Verdict, judge
+from runtime.loadtest.schedule import Buyer, Sale, key_of, make_buyers, order_of
+from runtime.service_client import Reservation, ServiceClient, ServiceError, refused, sku_path
+from runtime.throwaway_service import ServiceAddress
+
+LEAD_S: Final = 0.3
+LEAD_PROCESSES_S: Final = 2.0
+"""From the start of the generator to the first arrival: its connections, or its processes as well, must be up."""
+
+SETTLE_S: Final = 0.5
+"""After the last deadline, before holds are read as they ended."""
+
+DRAIN_TTL_S: Final = 60
+
+
+class Outcome(Struct, frozen=True):
+    """A sale that was played and judged."""
+
+    sale: Sale
+    buyers: list[Buyer]
+    seen: list[Seen]
+    verdict: Verdict
+    processes: int
+    took_s: float
+    """From the first arrival's instant to the last answer to a buyer."""
+
+
+Tell = Callable[[str], None]
+
+
+async def flash_sale(service: ServiceAddress, sale: Sale, connections: int, processes: int, tell: Tell) -> Outcome:
+    """Run a sale against a service and judge it. Raises ServiceError when the service cannot be used."""
+    buyers = make_buyers(sale)
+    async with (
+        ServiceClient(service.url, service.admin_key, connections=4) as admin,
+        ServiceClient(service.url, service.storefront_key, connections=4) as storefront,
+    ):
+        await admin.wait_ready()
+        tell(f"{sale.sku}: {sale.units:,} units on sale")
+        product = {"name": f"Flash sale {sale.run}", "category": "Flash sale", "initial_stock": sale.units}
+        await admin.expect((201,), "PUT", f"/inventory/products/{sku_path(sale.sku)}", product)
+        tell(f"{len(buyers):,} buyers in about {sale.duration_s:.1f} s, then {sale.ttl_s} s for the last holds to end")
+        started, seen = await _let_in(service, sale, buyers, connections, processes)
+        await _wait_for_deadlines(sale, seen)
+        tell("every deadline has passed: buying what must be left, reading every hold and the ledger")
+        drained = await _drain(storefront, sale, buyers, seen)
+        looked = await _look(service, seen, connections)
+        evidence = Evidence(
+            sale=sale,
+            buyers=buyers,
+            seen=seen,
+            looked=looked,
+            drained=drained,
+            ledger=await admin.transactions_after(None, sale.sku),
+            counters=await admin.status_of(sale.sku),
+        )
+    last = max((one.answered_s for one in seen), default=started)
+    return Outcome(sale, buyers, seen, judge(evidence), processes, last - started)
+
+
+async def _let_in(
+    service: ServiceAddress, sale: Sale, buyers: list[Buyer], connections: int, processes: int
+) -> tuple[float, list[Seen]]:
+    """Play every buyer; the instant of the start, and all that was seen."""
+    start_s = time.monotonic() + (LEAD_S if processes == 1 else LEAD_PROCESSES_S)
+    shares = [
+        Share(
+            url=service.url,
+            api_key=service.storefront_key,
+            sale=sale,
+            buyers=tuple(buyers[number::processes]),
+            connections=max(1, connections // processes),
+            start_s=start_s,
+        )
+        for number in range(processes)
+    ]
+    try:
+        if processes == 1:
+            return start_s, await play_share(shares[0])
+        loop = asyncio.get_running_loop()
+        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+            played = await asyncio.gather(*(loop.run_in_executor(pool, run_share, share) for share in shares))
+        return start_s, [seen for raw in played for seen in decode_share(raw)]
+    except (OSError, TimeoutError) as error:
+        raise ServiceError(f"{service.url} cannot be reached: {error}") from error
+
+
+async def _wait_for_deadlines(sale: Sale, seen: list[Seen]) -> None:
+    granted = [one.answered_s for one in seen if one.verb == Verb.RESERVE and one.status == 201]
+    if granted:
+        await asyncio.sleep(max(0.0, max(granted) + sale.ttl_s + SETTLE_S - time.monotonic()))
+
+
+async def _drain(storefront: ServiceClient, sale: Sale, buyers: list[Buyer], seen: list[Seen]) -> Drained:
+    """Buy everything that must be left, in one piece; see that nothing more can be had; wait for the ledger."""
+    quantities = {buyer.number: buyer.quantity for buyer in buyers}
+    sold_ids = {one.target: quantities[one.buyer] for one in seen if one.verb == Verb.CONFIRM and one.status == 200}
+    left = sale.units - sum(sold_ids.values())
+    last, order_id = len(buyers), order_of(sale, len(buyers))
+    sold, refusal = 0, ""
+    newest = next(reversed(sold_ids), "")
+    newest_order = next((order_of(sale, one.buyer) for one in seen if one.target == newest), "")
+    if left > 0:
+        body = {"customer_id": "the last buyer", "sku": sale.sku, "quantity": left, "ttl_seconds": DRAIN_TTL_S}
+        answer = await storefront.call("POST", "/inventory/reserve", body, key=key_of(sale, last))
+        if answer.status == 201:
+            newest, newest_order, sold = answer.read(Reservation).id, order_id, left
+        else:
+            problem = answer.problem
+            there = f", {problem.shortages[0].available} available" if problem.shortages else ""
+            refusal = f"{answer.status} {problem.code}{there}"
+    if newest:
+        # Asked with durability `ledger`, a confirm is answered once everything up to it is in the ledger.
+        path = f"/inventory/reserve/{newest}/confirm"
+        headers = {"Holdfast-Durability": "ledger"}
+        answer = await storefront.call("POST", path, {"order_id": newest_order}, headers=headers)
+        if answer.status != 200:
+            refusal = refusal or str(refused("POST", path, answer))
+            sold = 0
+    beyond = await _held_beyond(storefront, sale) if left <= 0 or sold else 0
+    return Drained(asked=max(0, left), sold=sold, order_id=order_id, refusal=refusal, beyond=beyond)
+
+
+async def _held_beyond(storefront: ServiceClient, sale: Sale) -> int:
+    """Units that can be held when none can be left; given back at once."""
+    body = {"customer_id": "one too many", "sku": sale.sku, "quantity": 1, "ttl_seconds": DRAIN_TTL_S}
+    answer = await storefront.call("POST", "/inventory/reserve", body)
+    if answer.status != 201:
+        return 0
+    await storefront.call("DELETE", f"/inventory/reserve/{answer.read(Reservation).id}")
+    return 1
+
+
+async def _look(service: ServiceAddress, seen: list[Seen], connections: int) -> list[Looked]:
+    ids = list({one.reservation: None for one in seen if one.verb == Verb.RESERVE and one.reservation})
+    return await look_at(service.url, service.storefront_key, ids, connections)
