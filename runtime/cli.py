@@ -78,7 +78,7 @@ def up(
     workers: Workers = None,
     end_with_parent: Annotated[
         bool,
-        typer.Option("--end-with-parent", help="End when the program that started this one ends, however it ends."),
+        typer.Option("--end-with-parent", help="End when the program that started this one ends."),
     ] = False,
 ) -> None:
     """Run the whole service on this machine: Valkey, Postgres, API and worker.

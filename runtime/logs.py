@@ -101,9 +101,7 @@ def configure_logs(
         else structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=0),
     ]
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last)
-    )
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -111,7 +109,7 @@ def configure_logs(
         logger = logging.getLogger(name)
         logger.handlers[:] = []
         logger.propagate = True
-    for name in ("httpx", "httpcore", "alembic", "rq"):
+    for name in ("uvicorn.error", "httpx", "httpcore", "alembic", "rq"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     structlog.configure(
         processors=[

@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -19,7 +20,8 @@ from runtime.logs import configure_logs
 from runtime.settings import Settings, SettingsInvalid, load_settings
 from runtime.store import SchemaDiffers, StoreUnreachable
 
-REFUSED = 1
+REFUSED: Final = 1
+BROKEN: Final = 70
 
 
 def main() -> int:
@@ -54,6 +56,9 @@ def main() -> int:
     except (StoreUnreachable, SchemaDiffers, ConfigurationRefused, HoldfastError) as refused:
         structlog.stdlib.get_logger("holdfast.runtime").error("not started", reason=str(refused))
         return REFUSED
+    except Exception:  # the root of the process: a bug must go through the log, where secrets are taken out
+        structlog.stdlib.get_logger("holdfast.runtime").exception("ended by an error")
+        return BROKEN
     return 0
 
 

@@ -133,8 +133,14 @@ class Settings(BaseSettings):
         le=10_000,
         description="Milliseconds between two looks for holds whose deadline has passed.",
     )
+    flush_tick_ms: int = Field(
+        10,
+        ge=1,
+        le=1000,
+        description="Milliseconds between the starts of two flushes under load: events in between share a commit.",
+    )
     flush_max_events: int = Field(
-        10_000, ge=1, le=1_000_000, description="Journal events that one Postgres transaction takes at most."
+        10_000, ge=1, le=1_000_000, description="Journal events that one Postgres transaction takes at most (about)."
     )
     metrics_port: int = Field(
         0, ge=0, le=65535, description="Port of the worker's own Prometheus page on 127.0.0.1; 0: none."

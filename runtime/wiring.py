@@ -19,7 +19,6 @@ from typing import Final
 import structlog
 import uvicorn
 import uvloop
-from worker.service import Worker, WorkerSettings
 
 from api.app import Application, create_app
 from api.auth import KeyStore
@@ -31,6 +30,9 @@ from persistence.watermark import Watermark
 from runtime.data_folder import BootstrapKeys
 from runtime.settings import Settings
 from runtime.store import OpenedStore, open_store
+from worker.flusher import FlusherSettings
+from worker.service import Worker, WorkerSettings
+from worker.sweeper import SweeperSettings
 
 Ready = Callable[[], None]
 """Called once the process serves."""
@@ -160,7 +162,20 @@ async def _work(settings: Settings, store: OpenedStore, ready: Ready) -> None:
 
 def worker_settings(settings: Settings, store: OpenedStore) -> WorkerSettings:
     """The worker's part of the settings."""
-    return WorkerSettings(redis_url=store.redis_url, database_url=store.database_url)
+    return WorkerSettings(
+        redis_url=store.redis_url,
+        database_url=store.database_url,
+        engine=engine_settings(settings, store.epoch),
+        flusher=FlusherSettings(
+            tick_ms=settings.flush_tick_ms,
+            flush_events=settings.flush_max_events,
+            keep_ms=settings.journal_keep_seconds * 1000,
+            keep_bytes=settings.journal_keep_mb * 1024 * 1024,
+            drain_ms=round(settings.shutdown_grace_seconds * 1000),
+        ),
+        sweeper=SweeperSettings(interval_ms=settings.sweep_interval_ms),
+        metrics_port=settings.metrics_port or None,
+    )
 
 
 def quiet_signals() -> None:
