@@ -46,9 +46,8 @@ class FlusherSettings(Struct, frozen=True):
     events that came in the meantime. An event that comes while nothing happens is flushed at once."""
     read_entries: int = 64
     """Entries (batches) in one XREAD: an answer should not hold Redis for long."""
-    flush_entries: int = 256
-    flush_bytes: int = 2_000_000
-    """A flush takes at most about this many entries and bytes of journal (some 20,000 events)."""
+    flush_events: int = 10_000
+    """Events in one flush; an entry is never split, so that the last one may bring a few more."""
     block_ms: int = 200
     """How long an XREAD waits for the first entry, and so how long a stop may take to be noticed."""
     keep_ms: int = 900_000
@@ -173,18 +172,19 @@ class Flusher:
         found = self._reader.read(self._position, settings.read_entries, block_ms)
         if not found:
             return []
-        size = sum(len(raw) for _, raw in found)
+        entries = [read_entry(stream_id, raw) for stream_id, raw in found]
+        events = _count(entries)
         rest_s = self._flush_started + settings.tick_ms / 1000 - time.monotonic()
-        if rest_s > 0 and len(found) < settings.read_entries and size < settings.flush_bytes:
+        if rest_s > 0 and len(found) < settings.read_entries and events < settings.flush_events:
             self._stop.wait(rest_s)
-        while len(found) < settings.flush_entries and size < settings.flush_bytes:
-            more = self._reader.read(found[-1][0], settings.read_entries, 0)
+        while events < settings.flush_events:
+            found = self._reader.read(found[-1][0], settings.read_entries, 0)
+            more = [read_entry(stream_id, raw) for stream_id, raw in found]
             if not more:
                 break
-            found += more
-            size += sum(len(raw) for _, raw in more)
+            entries += more
+            events += _count(more)
         self._flush_started = time.monotonic()
-        entries = [read_entry(stream_id, raw) for stream_id, raw in found]
         self._passed("after_read")
         return entries
 
@@ -378,6 +378,10 @@ class Flusher:
 
     def _say(self, **changes: object) -> None:
         self._status = FlusherStatus(**{**_fields(self._status), **changes})  # type: ignore[arg-type]
+
+
+def _count(entries: Sequence[ReadEntry]) -> int:
+    return sum(len(entry.events) if isinstance(entry, JournalEntry) else 1 for entry in entries)
 
 
 def _fields(status: FlusherStatus) -> dict[str, object]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.waiting import wait_until
-from tests.worker.conftest import QUICK, RunningFlusher, Rows
+from tests.worker.conftest import QUICK, Rows, RunningFlusher
 from tests.worker.handmade_journal import HandmadeJournal
 
 Start = Callable[..., RunningFlusher]

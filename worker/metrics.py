@@ -1,0 +1,89 @@
+"""The worker's numbers as Prometheus reads them, on a small HTTP server of its own.
+
+Owns names and units; never counts anything itself: it reads what flusher and sweeper say of themselves when asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from worker.flusher import FlusherStatus
+from worker.sweeper import SweeperStatus
+
+_MS: Final = 1000.0
+
+
+class WorkerCollector(Collector):
+    """Turns the two status sheets into metrics each time Prometheus asks."""
+
+    def __init__(self, flusher: Callable[[], FlusherStatus], sweeper: Callable[[], SweeperStatus | None]) -> None:
+        self._flusher = flusher
+        self._sweeper = sweeper
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric of the worker."""
+        yield from _flusher_metrics(self._flusher())
+        sweeper = self._sweeper()
+        if sweeper is not None:
+            yield from _sweeper_metrics(sweeper)
+
+
+class MetricsServer:
+    """The page at http://`host`:`port`/metrics; port 0 takes a free one."""
+
+    def __init__(self, collector: WorkerCollector, host: str, port: int) -> None:
+        registry = CollectorRegistry()
+        registry.register(collector)
+        server, thread = start_http_server(port, addr=host, registry=registry)
+        self._server, self._thread = server, thread
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self._server.server_port)
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _flusher_metrics(status: FlusherStatus) -> Iterator[Metric]:
+    yield _gauge("journal_lag_events", "Journal events that are not in the ledger yet.", status.lag_events)
+    yield _gauge("journal_lag_seconds", "Age of the oldest event that is not in the ledger yet.", status.lag_ms / _MS)
+    yield _gauge(
+        "journal_entries", "Entries in the journal, flushed ones that are kept included.", status.journal_entries
+    )
+    yield _gauge("journal_bytes", "Memory of the journal in Redis.", status.journal_bytes)
+    yield _gauge("flusher_up", "1 while the partition is followed, 0 while it is halted.", status.state == "running")
+    yield _gauge("flusher_waiting", "1 while Redis or Postgres gives no answer.", bool(status.reason))
+    yield _gauge("ledger_seq", "Sequence number that the ledger has reached.", status.seq)
+    yield _gauge("flush_duration_seconds", "How long the latest flush took.", status.last_flush_ms / _MS)
+    yield _counter("flushes", "Transactions committed.", status.flushes)
+    yield _counter("flushed_events", "Journal events brought into Postgres.", status.events)
+    yield _counter("ledger_rows", "Ledger rows written.", status.ledger_rows)
+    yield _counter("quarantined_events", "Journal events set aside.", status.quarantined)
+    yield _counter("flusher_failures", "Times that Redis or Postgres went away.", status.failures)
+    yield _counter("journal_trimmed_entries", "Journal entries trimmed.", status.trimmed_entries)
+
+
+def _sweeper_metrics(status: SweeperStatus) -> Iterator[Metric]:
+    yield _counter("sweeper_expired", "Holds ended because their deadline had passed.", status.expired)
+    yield _counter("sweeper_looks", "Looks for due holds.", status.looks)
+    yield _gauge("sweep_lag_seconds", "How long the oldest due hold had been due.", status.lag_ms / _MS)
+    yield _gauge("sweeper_stuck_holds", "Due holds that cannot be ended; more than 0 means damage.", status.stuck)
+    yield _gauge("sweeper_paused", "1 while the server's clock is not believed.", status.paused)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"holdfast_{name}", text, value=float(value))
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"holdfast_{name}", text, value=float(value))

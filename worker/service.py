@@ -1,0 +1,142 @@
+"""The worker process: a flusher in its thread, a sweeper beside it, and their numbers on a page.
+
+Owns starting and stopping them together; never does their work. If one of them dies of a bug the process ends with its
+error, so that whoever supervises it starts it anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from msgspec import Struct, structs
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from engine.engine import Engine, EngineSettings
+from engine.errors import Unavailable
+from worker.flusher import Flusher, FlusherSettings, FlusherStatus
+from worker.metrics import MetricsServer, WorkerCollector
+from worker.sweeper import Sweeper, SweeperSettings, SweeperStatus
+
+
+class WorkerSettings(Struct, frozen=True):
+    """What a worker needs to know. The partition must have been opened (engine/bootstrap.py)."""
+
+    redis_url: str
+    database_url: str
+    engine: EngineSettings = EngineSettings()
+    flusher: FlusherSettings = FlusherSettings()
+    sweeper: SweeperSettings = SweeperSettings()
+    metrics_port: int | None = None
+    """Port of the Prometheus page; 0: a free one; None: no page."""
+    metrics_host: str = "127.0.0.1"
+
+
+class Worker:
+    """One worker. `run` once."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        name = f"{socket.gethostname()}:{os.getpid()}"
+        flusher = structs.replace(settings.flusher, worker=name)
+        self._flusher = Flusher(settings.redis_url, settings.database_url, flusher)
+        self._sweeper: Sweeper | None = None
+        self._log = structlog.get_logger("worker")
+        self._metrics: MetricsServer | None = None
+
+    @property
+    def flusher_status(self) -> FlusherStatus:
+        """What the flusher says of itself."""
+        return self._flusher.status
+
+    @property
+    def sweeper_status(self) -> SweeperStatus | None:
+        """What the sweeper says of itself; None before it could connect."""
+        return self._sweeper.status if self._sweeper is not None else None
+
+    @property
+    def metrics_port(self) -> int | None:
+        """Where the Prometheus page is, if there is one."""
+        return self._metrics.port if self._metrics is not None else None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Flush and sweep until `stop`; then flush what is left, and return.
+
+        Redis and Postgres may come and go meanwhile. Raises only what a bug or a port in use raises.
+        """
+        if self._settings.metrics_port is not None:
+            collector = WorkerCollector(lambda: self.flusher_status, lambda: self.sweeper_status)
+            self._metrics = MetricsServer(collector, self._settings.metrics_host, self._settings.metrics_port)
+        flushing = _Thread(self._flusher.run, "flusher")
+        sweeping = asyncio.create_task(self._sweep(stop), name="sweeper")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        work: list[asyncio.Future[Any]] = [flushing.ended, sweeping]
+        try:
+            await asyncio.wait([*work, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.set()
+            self._flusher.stop()
+            await asyncio.wait(work)
+            stopping.cancel()
+            if self._metrics is not None:
+                self._metrics.close()
+        flushing.ended.result()
+        sweeping.result()
+        self._log.info("worker stopped", seq=self._flusher.status.seq)
+
+    async def _sweep(self, stop: asyncio.Event) -> None:
+        engine = await self._connected_engine(stop)
+        if engine is None:
+            return
+        redis = Redis.from_url(
+            self._settings.redis_url, socket_timeout=10, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)
+        )
+        try:
+            self._sweeper = Sweeper(engine, redis, self._settings.sweeper)
+            await self._sweeper.run(stop)
+        finally:
+            await engine.close()
+            await redis.aclose()
+
+    async def _connected_engine(self, stop: asyncio.Event) -> Engine | None:
+        told = False
+        while not stop.is_set():
+            try:
+                return await Engine.connect(self._settings.redis_url, self._settings.engine)
+            except (Unavailable, OSError) as error:
+                if not told:
+                    self._log.error("sweeper waits for Redis", reason=f"{type(error).__name__}: {error}")
+                    told = True
+                await asyncio.sleep(0.25)
+        return None
+
+
+class _Thread:
+    """A thread whose end, good or bad, is a future of the event loop."""
+
+    def __init__(self, work: Callable[[], None], name: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self._work = work
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            self._work()
+        except BaseException as caught:  # noqa: BLE001 - handed on to whoever awaits `ended`
+            error = caught
+        self._loop.call_soon_threadsafe(self._end, error)
+
+    def _end(self, error: BaseException | None) -> None:
+        if error is None:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(error)
