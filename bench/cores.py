@@ -16,7 +16,10 @@ SERVER: Final = _ALLOWED[0]
 """The core of the process whose cost is the question."""
 
 LOAD: Final = _ALLOWED[1] if len(_ALLOWED) > 1 else _ALLOWED[0]
-"""The core of everything that feeds it or that it calls: generator, Valkey, Postgres."""
+"""The core of everything that feeds it or that it calls: generator and Valkey."""
+
+LEDGER: Final = _ALLOWED[2] if len(_ALLOWED) > 2 else LOAD
+"""The core of the worker and of Postgres; the load's when there are but two."""
 
 
 @contextmanager

@@ -15,7 +15,7 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 def cpu_seconds(pid: int) -> float:
     """Seconds of CPU, user and kernel, of all threads of `pid` that still live.
 
-    From schedstat (nanoseconds); from stat (10 ms ticks) where the kernel keeps none. Raises OSError when `pid` is gone.
+    From schedstat (nanoseconds); from stat (10 ms ticks) where the kernel keeps none. Raises OSError when it is gone.
     """
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():

@@ -4,7 +4,7 @@
 
 Compares with figures published for the same reserve (64 callers of one each; batches) through a purpose-built two-phase
 ledger database on this class of machine, synced to disk. Caveat: those two are constants, not run here; the rows with
-AOF always are the ones that are synced to disk before an answer, as they were. One core for the program, one for Valkey.
+AOF always are the ones that are synced to disk before an answer, as they were. The program has one core, Valkey one.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python -m bench.memory_per_hold
 
-Compares with nothing; `used_memory` before and after, journal trimmed as the flusher leaves it. Caveat: hash tables grow
-in doublings, so the figure moves by some bytes with the number of holds; it is taken at three sizes and the worst is
-reported. Holds as a keyed HTTP reserve makes them: one line, a customer id of 15 characters, a fingerprint.
+Compares with nothing; `used_memory` before and after, journal trimmed as the flusher leaves it. Caveat: hash tables
+grow in doublings, so the figure moves by some bytes with the number of holds; it is taken at three sizes and the worst
+is reported. Holds as a keyed HTTP reserve makes them: one line, a customer id of 15 characters, a fingerprint.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ async def _bytes_a_hold(server: EmbeddedRedis, sizes: list[int]) -> dict[int, fl
 
         def used() -> int:
             client.xtrim(partition_keys(0).journal, maxlen=0, approximate=False)
-            return int(client.info("memory")["used_memory"])  # type: ignore[index]
+            return int(client.info("memory")["used_memory"])
 
         # One of everything first, so that buffers and tables which do not grow with holds are not counted.
         await engine.apply_raw(list(islice(supply, CHUNK)))

@@ -3,8 +3,8 @@
     python -m bench.redis_cpu
 
 Compares with one EVALSHA a reservation (bench/rivals/textbook_script.py), sent in three ways: one at a time; one each
-on 64 connections at the same time, as a busy service with a connection pool sends them (the goal counts here); and 64 in
-one pipeline, which nobody sends who answers each request on its own.
+on 64 connections at the same time, as a busy service with a connection pool sends them (the goal counts here); and 64
+in one pipeline, which nobody sends who answers each request on its own.
 Caveat: CPU of all of Valkey's threads, so the write of the append-only file (everysec) is in both; the client's side
 is in neither.
 """

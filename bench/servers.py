@@ -1,6 +1,6 @@
 """Throw-away servers for a benchmark, each on its core: Valkey, Postgres, and one HTTP server process.
 
-Owns starting and stopping them; never measures. What a server needs, its wiring gets as HOLDFAST_BENCH_* variables.
+Owns starting and stopping them; never measures. Rivals get what they need as HOLDFAST_BENCH_* variables.
 """
 
 from __future__ import annotations
@@ -8,26 +8,31 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGCONT, SIGTERM
 from typing import Final
 
-import redis
 from msgspec import Struct
 
-from bench.cores import LOAD, SERVER, on_core
+from bench.cores import LEDGER, LOAD, SERVER, on_core
 from engine.bootstrap import open_partition
 from persistence.migrate import upgrade
 from runtime.child_process import spawn, stop
 from runtime.embedded_postgres import EmbeddedPostgres
 from runtime.embedded_redis import AppendFsync, EmbeddedRedis
+from runtime.holdfast_process import HoldfastProcess
+from runtime.http_socket import bind_http_socket, listen
 
 START_TIMEOUT_S: Final = 30.0
+
+ADMIN_KEY: Final = "admin-key-of-a-benchmark"
+STOREFRONT_KEY: Final = "storefront-key-of-a-benchmark"
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 
@@ -68,7 +73,7 @@ def reopen(server: EmbeddedRedis) -> None:
 
 
 @contextmanager
-def postgres(settings: Mapping[str, str] | None = None, *, core: int = LOAD) -> Iterator[EmbeddedPostgres]:
+def postgres(settings: Mapping[str, str] | None = None, *, core: int = LEDGER) -> Iterator[EmbeddedPostgres]:
     """A Postgres with Holdfast's tables, synced to disk as in production unless `settings` say otherwise."""
     with scratch_folder() as folder:
         server = EmbeddedPostgres(folder, settings={"shared_buffers": "256MB", **(settings or {})})
@@ -89,38 +94,82 @@ class HttpServer(Struct, frozen=True):
 
 
 @contextmanager
-def http_server(module: str, env: Mapping[str, str] | None = None, *, core: int = SERVER) -> Iterator[HttpServer]:
-    """Run `python -m module --fd N` on one core, listening on a free port of 127.0.0.1.
-
-    Raises RuntimeError with the end of its output when it does not begin to accept connections.
-    """
-    with scratch_folder() as folder, socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        log = folder / "server.log"
-        ready = folder / "ready"
+def rival(module: str, env: Mapping[str, str] | None = None) -> Iterator[HttpServer]:
+    """Run `python -m bench.rivals.<module>` on the server core. Raises RuntimeError when it does not start."""
+    with scratch_folder() as folder, _listening() as listener:
+        log, ready = folder / "server.log", folder / "ready"
         variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HOLDFAST_BENCH_READY": str(ready), **(env or {})}
-        with on_core(core), log.open("wb") as output:
+        with on_core(SERVER), log.open("wb") as output:
             process = spawn(
-                [sys.executable, "-m", module, str(listener.fileno())],
+                [sys.executable, "-m", f"bench.rivals.{module}", str(listener.fileno())],
                 keep_fds=[listener.fileno()],
                 env=variables,
                 cwd=REPOSITORY,
                 output=output,
             )
         try:
-            deadline = time.monotonic() + START_TIMEOUT_S
-            while not ready.exists():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"{module} did not start: {log.read_text()[-2000:]}")
-                time.sleep(0.01)
-            yield HttpServer(process.pid, port)
+            _wait(ready.exists, process, log)
+            yield HttpServer(process.pid, listener.getsockname()[1])
         finally:
             stop(process, SIGTERM, 10.0)
 
 
-def keep_warm(client: redis.Redis) -> None:
-    """Wait until what earlier work left to write to the append-only file is written."""
-    while int(client.info("persistence").get("aof_buffer_length", 0)):  # type: ignore[union-attr]
-        time.sleep(0.005)
+@contextmanager
+def holdfast_api(redis_url: str, database_url: str, env: Mapping[str, str] | None = None) -> Iterator[HttpServer]:
+    """One API process as `holdfast up` starts it, on the server core."""
+    with scratch_folder() as folder, _listening() as listener:
+        variables = _environment(redis_url, database_url, env)
+        process = HoldfastProcess(
+            "api", "api", environment=variables, listen_fd=listener.fileno(), log_path=folder / "api.log"
+        )
+        with on_core(SERVER):
+            process.launch()
+        try:
+            _wait(process.is_ready, process.process, folder / "api.log")
+            yield HttpServer(process.process.pid, listener.getsockname()[1])
+        finally:
+            process.stop(10.0)
+
+
+@contextmanager
+def holdfast_worker(redis_url: str, database_url: str) -> Iterator[int]:
+    """The worker process (flusher and sweeper) on the ledger core; its process id."""
+    with scratch_folder() as folder:
+        process = HoldfastProcess(
+            "worker", "worker", environment=_environment(redis_url, database_url), log_path=folder / "worker.log"
+        )
+        with on_core(LEDGER):
+            process.launch()
+        try:
+            _wait(process.is_ready, process.process, folder / "worker.log")
+            yield process.process.pid
+        finally:
+            process.process.send_signal(SIGCONT)
+            process.stop(30.0)
+
+
+def _environment(redis_url: str, database_url: str, env: Mapping[str, str] | None = None) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")},
+        "PYTHONPATH": str(REPOSITORY),
+        "HOLDFAST_REDIS_URL": redis_url,
+        "HOLDFAST_DATABASE_URL": database_url,
+        "HOLDFAST_ADMIN_KEY": ADMIN_KEY,
+        "HOLDFAST_STOREFRONT_KEY": STOREFRONT_KEY,
+        **(env or {}),
+    }
+
+
+@contextmanager
+def _listening() -> Iterator[socket.socket]:
+    with bind_http_socket("127.0.0.1", 0) as listener:
+        listen(listener)
+        yield listener
+
+
+def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"a server did not start: {log.read_text()[-2000:]}")
+        time.sleep(0.01)

@@ -43,19 +43,15 @@ def stock_fields() -> dict[str, int]:
     return {"on_hand": 100_000_000, "reserved": 0, "safety": 0}
 
 
-def call(sha: str, sku: str, reservation_id: str, deadline_ms: int, customer: str = "") -> tuple[str | int, ...]:
-    """The words of one EVALSHA."""
-    return (
-        "EVALSHA",
-        sha,
-        4,
-        stock_key(sku),
-        f"t:hold:{reservation_id}",
-        DEADLINES,
-        JOURNAL,
-        1,
-        deadline_ms,
-        sku,
-        customer or f"customer-{next(_customers)}",
-        reservation_id,
-    )
+def words(
+    sku: str, reservation_id: str, deadline_ms: int, customer: str, quantity: int
+) -> tuple[list[str], list[str | int]]:
+    """KEYS and ARGV of one call."""
+    keys = [stock_key(sku), f"t:hold:{reservation_id}", DEADLINES, JOURNAL]
+    return keys, [quantity, deadline_ms, sku, customer, reservation_id]
+
+
+def call(sha: str, sku: str, reservation_id: str, deadline_ms: int) -> tuple[str | int, ...]:
+    """The whole EVALSHA for one unit of `sku` and a customer of its own."""
+    keys, arguments = words(sku, reservation_id, deadline_ms, f"customer-{next(_customers)}", 1)
+    return ("EVALSHA", sha, len(keys), *keys, *arguments)

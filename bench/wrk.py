@@ -1,0 +1,76 @@
+"""Runs wrk, the load generator of the HTTP benchmarks, on the load core.
+
+Owns its command line and its summary; never starts a server. Closed loop: 64 connections, each with one request under
+way, so its latencies are no latencies at a rate (bench/latency_half_peak.py measures those).
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from bench.cores import LOAD, on_core
+
+CONNECTIONS: Final = 64
+_SCRIPTS: Final = Path(__file__).parent / "load"
+
+
+class Load(Struct, frozen=True):
+    """What wrk counted."""
+
+    requests: int
+    seconds: float
+    refused: int
+    """Answers with a status outside 2xx."""
+    broken: int
+    """Connections, reads and writes that failed, and timeouts."""
+    p50_us: int
+    p99_us: int
+
+    @property
+    def rate(self) -> float:
+        """Requests a second."""
+        return self.requests / self.seconds
+
+
+class LoadFailed(RuntimeError):
+    """Some requests were not answered as they should be: a rate made of refusals is no rate."""
+
+
+def require_wrk() -> None:
+    """Raise SystemExit, saying what to do, when there is no wrk."""
+    if shutil.which("wrk") is None:
+        raise SystemExit(
+            "wrk is not on PATH. The HTTP benchmarks need it: install the package `wrk` (Debian, Ubuntu, Fedora, "
+            "Homebrew), or build it from github.com/wg/wrk."
+        )
+
+
+def hello(port: int, seconds: float) -> Load:
+    """GET / for `seconds`."""
+    return _run("hello.lua", port, seconds, [])
+
+
+def reserve(port: int, seconds: float, api_key: str, skus: int) -> Load:
+    """POST /inventory/reserve, a new key and customer each, over `skus` SKUs in turn."""
+    return _run("reserve.lua", port, seconds, [api_key, str(skus), secrets.token_hex(6)])
+
+
+def _run(script: str, port: int, seconds: float, arguments: list[str]) -> Load:
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "-s", str(_SCRIPTS / script)]
+    command += [f"http://127.0.0.1:{port}/", "--", *arguments]
+    with on_core(LOAD):
+        finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = [line for line in finished.stdout.splitlines() if line.startswith("{")]
+    if finished.returncode or len(lines) != 1:
+        raise LoadFailed(f"wrk ended with {finished.returncode}: {(finished.stdout + finished.stderr)[-1000:]}")
+    load = msgspec.json.decode(lines[0], type=Load)
+    if load.refused or load.broken or not load.requests:
+        raise LoadFailed(f"{load.refused} refused and {load.broken} broken of {load.requests} requests")
+    return load
