@@ -21,17 +21,19 @@ class Status(StrEnum):
 
     MALFORMED = "malformed"
     KEY_REUSED = "key_reused"
-    REPLAYED = "replayed"
     UNKNOWN_RESERVATION = "unknown_reservation"
+    INCONSISTENT = "inconsistent"
+    """The counters do not cover the hold that would have to end or change: they were damaged from outside."""
     EXPIRED = "expired"
     NOT_ACTIVE = "not_active"
     NOT_DUE = "not_due"
+    REPLAYED = "replayed"
     UNKNOWN_SKU = "unknown_sku"
     PRODUCT_INACTIVE = "product_inactive"
-    INSUFFICIENT_STOCK = "insufficient_stock"
-    DUE_HOLDS = "due_holds"
     STOCK_LIMIT = "stock_limit"
-    INCONSISTENT = "inconsistent"
+    DUE_HOLDS = "due_holds"
+    """Never reaches a caller: the engine ends the due holds and asks again."""
+    INSUFFICIENT_STOCK = "insufficient_stock"
     OK = "ok"
 
 

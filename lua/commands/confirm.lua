@@ -2,9 +2,9 @@
 --
 -- KEYS      stock (hash), deadlines (zset), journal (stream), meta (hash), record {tag}r:<base> (string) each
 -- Takes     reservations [[base, created_ms], ...], order_id, owner, actor, late
--- Statuses  malformed, unknown_reservation, inconsistent, not_active, due_holds, expired, replayed, ok
--- Answers   expired, not_active: the record that stands in the way and its place among the reservations (from 1);
---           replayed, ok: every record, in order
+-- Statuses  malformed, unknown_reservation, inconsistent, expired, not_active, due_holds, replayed, ok
+-- Answers   of several reservations the first that stands in the way decides; expired, not_active: its record and its
+--           place among them (from 1); replayed, ok: every record, in order
 -- Writes    on_hand and reserved of each SKU, the records, the deadlines, event `confirm` each
 -- Cost      O(lines of all), and O(log holds) for each deadline
 --- @include "lib/state"
