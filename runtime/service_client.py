@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
-import httpx
 import msgspec
 from msgspec import Struct
+
+from runtime.wire import RequestMaker, Wire, WireAnswer, parse_origin
 
 T = TypeVar("T")
 
@@ -112,7 +113,6 @@ class Answer(Struct, frozen=True):
 
     status: int
     body: bytes
-    replayed: bool = False
 
     def read(self, kind: type[T]) -> T:
         """The body as `kind`. Raises UnexpectedAnswer if it is something else."""
@@ -136,30 +136,34 @@ def sku_path(sku: str) -> str:
 
 
 class ServiceClient:
-    """One API key's view of one service. Close it, or use it in `async with`."""
+    """One API key's view of one service; for use in `async with`, which raises Unreachable if nobody is there."""
 
     def __init__(self, url: str, key: str, *, connections: int = 32, patience_s: float = PATIENCE_S) -> None:
+        self._url = url
         self._patience_s = patience_s
-        self._http = httpx.AsyncClient(
-            base_url=url.rstrip("/"),
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=httpx.Timeout(TIMEOUT_S, pool=None),
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-            trust_env=False,
-        )
+        self._connections = connections
+        self._make = RequestMaker(parse_origin(url), key)
+        self._wire: Wire | None = None
         self.requests = 0
         self.repeats = 0
         """Requests sent again, because of 503 or a lost answer."""
 
     async def __aenter__(self) -> ServiceClient:
-        """The client itself."""
+        """Connect."""
+        self._wire = Wire(parse_origin(self._url), self._connections, TIMEOUT_S)
+        try:
+            await self._wire.start()
+        except (OSError, TimeoutError) as error:
+            await self._wire.close()
+            raise Unreachable(f"{self._url} cannot be reached: {error}") from error
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        if self._wire is not None:
+            await self._wire.close()
 
     async def call(
         self, method: str, path: str, body: Any = None, *, key: str = "", headers: dict[str, str] | None = None
@@ -168,32 +172,27 @@ class ServiceClient:
 
         Any status comes back. Raises Unreachable after the patience has run out.
         """
-        sent = dict(headers or {})
-        content = None
-        if body is not None:
-            content = msgspec.json.encode(body)
-            sent["Content-Type"] = "application/json"
-        if key:
-            sent["Idempotency-Key"] = key
+        more = {"Idempotency-Key": key, **(headers or {})} if key else headers
+        request = self._make.make(method, path, None if body is None else msgspec.json.encode(body), more)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._patience_s
         wait_s = 0.05
         while True:
             self.requests += 1
-            try:
-                response = await self._http.request(method, path, content=content, headers=sent)
-            except httpx.TransportError as error:
-                reason = f"{type(error).__name__} {error}".strip()
-            else:
-                if response.status_code != 503:
-                    replayed = response.headers.get("Idempotency-Replayed") == "true"
-                    return Answer(response.status_code, response.content, replayed)
-                reason = f"503 {Answer(503, response.content).problem.code}".strip()
+            answer = await self._ask(request)
+            if answer.status not in {0, 503}:
+                return Answer(answer.status, answer.body)
+            reason = f"503 {Answer(503, answer.body).problem.code}".strip() if answer.status else "no answer"
             if loop.time() + wait_s > deadline:
                 raise Unreachable(f"{method} {path}: {reason} for {self._patience_s:g} s")
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
             self.repeats += 1
+
+    async def _ask(self, request: bytes) -> WireAnswer:
+        if self._wire is None:
+            raise RuntimeError("a ServiceClient is used in `async with`")
+        return await self._wire.ask(request)
 
     async def expect(
         self, statuses: tuple[int, ...], method: str, path: str, body: Any = None, *, key: str = ""

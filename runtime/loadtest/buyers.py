@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from runtime.loadtest.observations import Looked, Seen, Verb
 from runtime.loadtest.schedule import Behaviour, Buyer, Sale, key_of, order_of
-from runtime.loadtest.wire import RequestMaker, Wire, WireAnswer, parse_origin
+from runtime.wire import RequestMaker, Wire, WireAnswer, parse_origin
 
 MAX_REPEATS: Final = 40
 FIRST_WAIT_S: Final = 0.02
@@ -82,7 +82,7 @@ async def look_at(url: str, api_key: str, reservations: Sequence[str], connectio
 
     async def look(reservation: str) -> Looked:
         for repeat in range(MAX_REPEATS):
-            answer = await wire.ask(make.get(f"/inventory/reserve/{reservation}"))
+            answer = await wire.ask(make.make("GET", f"/inventory/reserve/{reservation}"))
             if answer.status not in {0, 503}:
                 break
             await asyncio.sleep(min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**repeat))
@@ -174,14 +174,15 @@ class _Crowd:
             f'{{"customer_id":"buyer-{buyer.number}","sku":"{self._sale.sku}","quantity":{buyer.quantity},'
             f'"ttl_seconds":{self._sale.ttl_s}}}'
         )
-        return self._make.post("/inventory/reserve", body.encode(), key_of(self._sale, buyer.number))
+        key = {"Idempotency-Key": key_of(self._sale, buyer.number)}
+        return self._make.make("POST", "/inventory/reserve", body.encode(), key)
 
     def _confirm(self, buyer: Buyer, reservation: str) -> bytes:
         body = f'{{"order_id":"{order_of(self._sale, buyer.number)}"}}'
-        return self._make.post(f"/inventory/reserve/{reservation}/confirm", body.encode())
+        return self._make.make("POST", f"/inventory/reserve/{reservation}/confirm", body.encode())
 
     def _release(self, reservation: str) -> bytes:
-        return self._make.delete(f"/inventory/reserve/{reservation}")
+        return self._make.make("DELETE", f"/inventory/reserve/{reservation}")
 
     async def _do(self, buyer: Buyer, verb: Verb, request: bytes, due: float, target: str = "") -> Seen:
         wait_s = FIRST_WAIT_S

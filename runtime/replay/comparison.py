@@ -55,6 +55,8 @@ class SkuComparison(Struct, frozen=True):
     ledger: int
     reserved: int
     """Units still reserved beyond the baseline; 0 expected."""
+    ledger_by_type: Mapping[str, int]
+    """Transaction type -> units booked."""
     differences: tuple[str, ...]
 
 
@@ -62,6 +64,8 @@ class Comparison(Struct, frozen=True):
     """The verdict."""
 
     skus: tuple[SkuComparison, ...]
+    transactions: int
+    """New ledger rows of these SKUs."""
 
     @property
     def differing(self) -> tuple[SkuComparison, ...]:
@@ -112,7 +116,8 @@ def compare(expected: Expected, baseline: Baseline, actual: Actual) -> Compariso
         tuple(
             _compare_sku(sku, expected, baseline.counters.get(sku, Stock()), actual, rows[sku], documents.get(sku, {}))
             for sku in expected.skus
-        )
+        ),
+        sum(len(own) for own in rows.values()),
     )
 
 
@@ -156,14 +161,20 @@ def _compare_sku(  # noqa: PLR0917
         levels=level.on_hand - before.on_hand,
         ledger=ledger,
         reserved=counters.reserved - before.reserved,
+        ledger_by_type=_by_type(rows),
         differences=tuple(differences),
     )
 
 
-def _type_differences(sku: str, expected: Expected, rows: Iterable[Transaction]) -> list[str]:
+def _by_type(rows: Iterable[Transaction]) -> Counter[str]:
     found: Counter[str] = Counter()
     for row in rows:
         found[row.transaction_type] += row.quantity
+    return found
+
+
+def _type_differences(sku: str, expected: Expected, rows: Iterable[Transaction]) -> list[str]:
+    found = _by_type(rows)
     wanted = {kind: expected.by_type.get((sku, kind), 0) for kind in TRANSACTION_TYPES}
     return [
         f"ledger {kind}: {found[kind]:+d} instead of {wanted.get(kind, 0):+d}"

@@ -22,6 +22,7 @@ from runtime.replay.plan import Plan
 from runtime.replay.shop import Played
 
 MAX_SHOWN: Final = 25
+MOVEMENTS: Final = (("opening stock", "IN"), ("sold", "OUT"), ("returned", "RETURN"), ("written off", "DAMAGE"))
 SHOWN_REASONS: Final = 3
 
 
@@ -119,33 +120,42 @@ def show_played(console: Console, played: Played, timing: Timing) -> None:
         console.print(f"... and {len(played.refusals) - MAX_SHOWN:,} more")
 
 
-def show_comparison(console: Console, expected: Expected, comparison: Comparison, transactions: int) -> None:
+def show_comparison(console: Console, expected: Expected, comparison: Comparison) -> None:
     """Totals, the SKUs that differ, and the verdict."""
-    table = Table(title="the file, added up independently, against the service", box=box.SIMPLE, title_justify="left")
-    for column in ("", "opening", "sold", "returned", "damaged", "left (file)", "counters", "levels", "ledger", "held"):
-        table.add_column(column, justify="right" if column else "left")
-    for one in comparison.differing[:MAX_SHOWN]:
-        table.add_row(
-            one.sku,
-            *(f"{expected.by_type.get((one.sku, kind), 0):,}" for kind in ("IN", "OUT", "RETURN", "DAMAGE")),
-            *(f"{value:,}" for value in (one.expected, one.counters, one.levels, one.ledger, one.reserved)),
-            style="red",
-        )
-    if comparison.differing:
-        table.add_section()
-    sums: Counter[str] = Counter()
-    for (_, kind), units in expected.by_type.items():
-        sums[kind] += units
-    table.add_row(
-        f"{len(comparison.skus):,} SKUs",
-        *(f"{sums[kind]:,}" for kind in ("IN", "OUT", "RETURN", "DAMAGE")),
-        f"{sum(one.expected for one in comparison.skus):,}",
-        f"{sum(one.counters for one in comparison.skus):,}",
-        f"{sum(one.levels for one in comparison.skus):,}",
-        f"{sum(one.ledger for one in comparison.skus):,}",
-        f"{sum(one.reserved for one in comparison.skus):,}",
-        style="bold",
+    skus = comparison.skus
+    table = Table(
+        title="units: the file, added up independently, and the service", box=box.SIMPLE, title_justify="left"
     )
+    for column in (f"{len(skus):,} SKUs", "file", "counters", "levels", "ledger"):
+        table.add_column(column, justify="left" if column.endswith("SKUs") else "right")
+    for name, kind in MOVEMENTS:
+        units = sum(moved for (_, of_kind), moved in expected.by_type.items() if of_kind == kind)
+        booked = sum(one.ledger_by_type.get(kind, 0) for one in skus)
+        table.add_row(name, f"{units:+,}", "", "", f"{booked:+,}", style="" if units == booked else "red")
+    sums = [
+        sum(values)
+        for values in zip(*((one.expected, one.counters, one.levels, one.ledger) for one in skus), strict=True)
+    ]
+    table.add_row("left on the shelf", *(f"{units:+,}" for units in sums), style="bold")
+    table.add_row("still held", "0", f"{sum(one.reserved for one in skus):,}", "", "")
+    console.print(table)
+    if comparison.differing:
+        _show_differing(console, comparison)
+        console.print(f"[red]Difference[/]: {len(comparison.differing):,} of {len(skus):,} SKUs differ.")
+    else:
+        console.print(
+            f"[green]Agreement[/]: {len(skus):,} SKUs and {comparison.transactions:,} ledger rows match the file, "
+            "invoice by invoice."
+        )
+
+
+def _show_differing(console: Console, comparison: Comparison) -> None:
+    table = Table(title="SKUs that differ", box=box.SIMPLE, title_justify="left", style="red")
+    for column in ("SKU", "file", "counters", "levels", "ledger", "held"):
+        table.add_column(column, justify="left" if column == "SKU" else "right")
+    for one in comparison.differing[:MAX_SHOWN]:
+        changes = (one.expected, one.counters, one.levels, one.ledger)
+        table.add_row(one.sku, *(f"{units:+,}" for units in changes), f"{one.reserved:,}")
     console.print(table)
     for one in comparison.differing[:MAX_SHOWN]:
         shown = "; ".join(one.differences[:SHOWN_REASONS])
@@ -153,10 +163,3 @@ def show_comparison(console: Console, expected: Expected, comparison: Comparison
         console.print(Text(f"{one.sku}: {shown}" + (f"; and {more} more" if more > 0 else ""), style="red"))
     if len(comparison.differing) > MAX_SHOWN:
         console.print(f"... and {len(comparison.differing) - MAX_SHOWN:,} more SKUs that differ")
-    if comparison.agrees:
-        console.print(
-            f"[green]Agreement[/]: {len(comparison.skus):,} SKUs and {transactions:,} ledger rows match the file, "
-            "invoice by invoice."
-        )
-    else:
-        console.print(f"[red]Difference[/]: {len(comparison.differing):,} of {len(comparison.skus):,} SKUs differ.")

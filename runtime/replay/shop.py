@@ -5,6 +5,7 @@ Owns the requests and their idempotency keys, and what came of each. Never looks
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol, TypeVar
 
@@ -114,7 +115,7 @@ class Shop:
             "reason": "opening stock of the replayed month",
             "reference": f"replay {self._run}",
         }
-        key = f"{self._run}/opening/{sku}/{part}"
+        key = self._key("opening", part, sku)
         await self._admin.expect((201,), "POST", "/inventory/adjust", body, key=key)
         self.played.deliveries += 1
 
@@ -132,7 +133,7 @@ class Shop:
             "ttl_seconds": RESERVE_SECONDS,
             "lines": [{"sku": sku, "quantity": quantity} for sku, quantity in order.lines],
         }
-        key = f"{self._run}/order/{order.part}/{order.order_id}"[:255]
+        key = self._key("order", order.part, order.order_id)
         answer = await self._storefront.call("POST", "/inventory/reserve", body, key=key)
         if answer.status != 201:
             return self._refuse(order.order_id, "reserve", answer)
@@ -153,7 +154,7 @@ class Shop:
             "items": [{"sku": sku, "quantity": quantity} for sku, quantity in item.items],
             "reason": f"cancellation {item.order_id}",
         }
-        key = f"{self._run}/return/{item.part}/{item.order_id}"[:255]
+        key = self._key("return", item.part, item.order_id)
         answer = await self._admin.call("POST", "/inventory/return", body, key=key)
         if answer.status != 201:
             return self._refuse(item.order_id, "return", answer)
@@ -164,12 +165,17 @@ class Shop:
         note = "".join(letter for letter in item.note if letter.isprintable())
         reason = f"write-off {item.invoice}" + (f": {note}" if note else "")
         body = {"sku": item.sku, "quantity": item.quantity, "reason": reason[:MAX_REASON]}
-        key = f"{self._run}/damage/{item.part}/{item.sku}/{item.invoice}"[:255]
+        key = self._key("damage", item.part, f"{item.sku}/{item.invoice}")
         answer = await self._admin.call("POST", "/inventory/damage", body, key=key)
         if answer.status != 201:
             return self._refuse(item.invoice, "damage", answer)
         self.played.damages += 1
         return None
+
+    def _key(self, what: str, part: int, document: str) -> str:
+        """An idempotency key: printable ASCII whatever an invoice is called, and never too long."""
+        digest = hashlib.blake2b(document.encode(), digest_size=16).hexdigest()
+        return f"replay-{self._run}-{what}-{part}-{digest}"
 
     def _refuse(self, document: str, verb: str, answer: Answer) -> None:
         self.played.refusals.append(Refusal(document, str(refused(verb, document, answer))))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ import httptools
 from msgspec import Struct
 
 TIMEOUT_S: Final = 10.0
-"""A request without a whole answer for this long loses its connection."""
+"""A request without a whole answer for this long loses its connection; so long may it wait for one, too."""
 
 CONNECT_TIMEOUT_S: Final = 5.0
 _RECONNECT_S: Final = 0.05
@@ -61,19 +61,15 @@ class RequestMaker:
         self._path = origin.path
         self._head = f"Host: {host}:{origin.port}\r\nAuthorization: Bearer {api_key}\r\n"
 
-    def get(self, path: str) -> bytes:
-        """A GET."""
-        return f"GET {self._path}{path} HTTP/1.1\r\n{self._head}\r\n".encode("ascii")
-
-    def delete(self, path: str) -> bytes:
-        """A DELETE."""
-        return f"DELETE {self._path}{path} HTTP/1.1\r\n{self._head}\r\n".encode("ascii")
-
-    def post(self, path: str, body: bytes, key: str = "") -> bytes:
-        """A POST of JSON; `key` is its Idempotency-Key."""
-        keyed = f"Idempotency-Key: {key}\r\n" if key else ""
+    def make(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> bytes:
+        """A request; `body` is JSON. Path and headers are ASCII without line ends."""
+        more = "".join([f"{name}: {value}\r\n" for name, value in headers.items()]) if headers else ""
+        if body is None:
+            return f"{method} {self._path}{path} HTTP/1.1\r\n{self._head}{more}\r\n".encode("ascii")
         head = (
-            f"POST {self._path}{path} HTTP/1.1\r\n{self._head}Content-Type: application/json\r\n{keyed}"
+            f"{method} {self._path}{path} HTTP/1.1\r\n{self._head}Content-Type: application/json\r\n{more}"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         return head.encode("ascii") + body
@@ -157,13 +153,14 @@ class _Connection(asyncio.Protocol):
 class Wire:
     """The connections. `await ask(...)` from one event loop; close it when done."""
 
-    def __init__(self, origin: Origin, connections: int) -> None:
+    def __init__(self, origin: Origin, connections: int, timeout_s: float = TIMEOUT_S) -> None:
         self._origin = origin
+        self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self._tls = ssl.create_default_context() if origin.tls else None
         self._idle: deque[_Connection] = deque()
         self._open: set[_Connection] = set()
-        self._queue: deque[tuple[bytes, asyncio.Future[WireAnswer]]] = deque()
+        self._queue: deque[tuple[bytes, asyncio.Future[WireAnswer], float]] = deque()
         self._wanted = connections
         self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -182,9 +179,7 @@ class Wire:
         for connection in list(self._open):
             connection.abort()
         while self._queue:
-            _, waiting = self._queue.popleft()
-            if not waiting.done():
-                waiting.set_result(WireAnswer(sent_s=self._loop.time(), answered_s=self._loop.time()))
+            self._give_up_first()
 
     async def ask(self, request: bytes) -> WireAnswer:
         """Send a request on the next free connection and wait for its answer; status 0 if none came."""
@@ -194,7 +189,7 @@ class Wire:
             if connection.is_open:
                 connection.send(request, waiting)
                 return await waiting
-        self._queue.append((request, waiting))
+        self._queue.append((request, waiting, self._loop.time()))
         return await waiting
 
     async def _connect(self) -> None:
@@ -207,9 +202,16 @@ class Wire:
 
     def _on_idle(self, connection: _Connection) -> None:
         if self._queue:
-            connection.send(*self._queue.popleft())
+            request, waiting, _ = self._queue.popleft()
+            connection.send(request, waiting)
         else:
             self._idle.append(connection)
+
+    def _give_up_first(self) -> None:
+        """The request that has waited longest for a connection was never sent; its sender learns no more than that."""
+        _, waiting, _ = self._queue.popleft()
+        if not waiting.done():
+            waiting.set_result(WireAnswer(sent_s=self._loop.time(), answered_s=self._loop.time()))
 
     def _on_lost(self, connection: _Connection) -> None:
         self._open.discard(connection)
@@ -230,8 +232,10 @@ class Wire:
             await asyncio.sleep(_WATCH_S)
             now = self._loop.time()
             for connection in list(self._open):
-                if connection.waiting is not None and now - connection.sent_s > TIMEOUT_S:
+                if connection.waiting is not None and now - connection.sent_s > self._timeout_s:
                     connection.abort()
+            while self._queue and now - self._queue[0][2] > self._timeout_s:
+                self._give_up_first()
 
     def _keep(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)
