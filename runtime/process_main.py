@@ -56,7 +56,7 @@ def main() -> int:
     except (StoreUnreachable, SchemaDiffers, ConfigurationRefused, HoldfastError) as refused:
         structlog.stdlib.get_logger("holdfast.runtime").error("not started", reason=str(refused))
         return REFUSED
-    except Exception:  # the root of the process: a bug must go through the log, where secrets are taken out
+    except Exception:  # noqa: BLE001 - a bug must go through the log, where secrets are taken out
         structlog.stdlib.get_logger("holdfast.runtime").exception("ended by an error")
         return BROKEN
     return 0

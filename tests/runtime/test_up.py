@@ -1,0 +1,308 @@
+"""`holdfast up` as a whole: first start, restarts, refusals, and every way it or its children can end."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from runtime.child_process import unprivileged_user
+from runtime.data_folder import read_running_servers
+from runtime.embedded_postgres import EmbeddedPostgres
+from runtime.embedded_redis import EmbeddedRedis
+from runtime.server_binaries import can_enter
+from runtime.store import redis_client
+from tests.runtime.up_process import Up, clean_environment, is_alive
+
+StartUp = Callable[..., Up]
+WaitUntil = Callable[..., Any]
+
+
+def make_product(service: Up, sku: str = "MUG", units: int = 10) -> None:
+    with service.client() as client:
+        answer = client.put(f"/inventory/products/{sku}", json={"name": sku, "initial_stock": units})
+        assert answer.status_code == 201, answer.text
+
+
+def reserve(service: Up, sku: str = "MUG", quantity: int = 1) -> httpx.Response:
+    with service.client("storefront") as client:
+        return client.post("/inventory/reserve", json={"customer_id": "ann", "sku": sku, "quantity": quantity})
+
+
+def audit(data_dir: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from runtime.cli import main; main()", "audit", "--data-dir", str(data_dir)]
+    return subprocess.run(command, capture_output=True, text=True, env=clean_environment(), check=False)
+
+
+def test_first_start_prints_address_and_keys_once_and_keeps_the_data(start_up: StartUp) -> None:
+    first = start_up()
+    keys = (first.data_dir / "keys.json").read_text()
+    assert stat.S_IMODE((first.data_dir / "keys.json").stat().st_mode) == 0o600
+    secrets = re.findall(r"hf_[\w-]+", keys)
+    assert len(secrets) == 2
+    assert all(secret in first.output for secret in secrets)
+    make_product(first)
+    hold = reserve(first, quantity=3)
+    assert hold.status_code == 201, hold.text
+    assert first.stop() == 0
+
+    again = start_up()
+    assert not any(secret in again.output for secret in secrets)
+    with again.client() as client:
+        status = client.get("/inventory/products/MUG/status").json()
+        assert (status["on_hand"], status["reserved"]) == (10, 3)
+        assert client.get(f"/inventory/reserve/{hold.json()['id']}").json() == hold.json() | {
+            "expires_in_seconds": client.get(f"/inventory/reserve/{hold.json()['id']}").json()["expires_in_seconds"]
+        }
+
+
+def test_the_printed_commands_work_as_they_are(start_up: StartUp) -> None:
+    for _ in range(2):  # with the keys in them, and later with the key file in them
+        service = start_up()
+        commands = service.output[service.output.index("  curl") :].replace("curl ", "curl -sS --fail-with-body ")
+        run = subprocess.run(["sh", "-e"], input=commands, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stdout + run.stderr + commands
+        assert '"status":"ACTIVE"' in run.stdout
+        service.stop()
+
+
+def test_a_second_start_on_the_same_data_is_refused_with_the_pid(start_up: StartUp) -> None:
+    first = start_up()
+    second = start_up(wait=False)
+    assert second.wait(10) == 2
+    assert f"is in use by process {first.process.pid}" in second.output
+    assert "Traceback" not in second.output
+    assert reserve(first, "NONE").status_code == 404
+
+
+def test_an_occupied_port_is_refused_before_anything_is_started(start_up: StartUp, server_folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        service = start_up(wait=False, port=port)
+        assert service.wait(10) == 2
+    assert f"port {port} on 127.0.0.1 is in use" in service.output
+    assert not (server_folder / "data" / "postgres").exists()
+
+
+def test_nothing_outlives_a_killed_parent_and_nothing_acknowledged_is_lost(
+    start_up: StartUp, wait_until: WaitUntil
+) -> None:
+    service = start_up()
+    make_product(service)
+    holds = [reserve(service).json()["id"] for _ in range(5)]
+    pids = service.pids()
+    assert len(pids) >= 4
+    service.signal(signal.SIGKILL)
+    service.wait()
+    wait_until(lambda: not [pid for pid in pids if is_alive(pid)], 30, "no orphans")
+
+    again = start_up()
+    with again.client() as client:
+        for hold in holds:
+            assert client.get(f"/inventory/reserve/{hold}").json()["status"] == "ACTIVE"
+        assert client.get("/inventory/products/MUG/status").json()["reserved"] == 5
+    checked = audit(again.data_dir)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("part", ["process_main api", "process_main worker", "valkey-server", "postgres -D"])
+def test_a_killed_child_is_reported_and_started_again(start_up: StartUp, wait_until: WaitUntil, part: str) -> None:
+    service = start_up()
+    make_product(service)
+    victim = service.pids(part)[0]
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: "by SIGKILL" in service.output, 10, "the end is reported")
+    wait_until(lambda: " is ready (process " in service.output, 40, "the new one is reported")
+    assert service.pids(part)
+    assert victim not in service.pids(part)
+
+    def serves() -> bool:
+        try:
+            answer = reserve(service)
+        except httpx.TransportError:
+            return False
+        assert answer.status_code in (201, 503), answer.text
+        return answer.status_code == 201
+
+    wait_until(serves, 30, "reservations are taken again")
+
+    def ready() -> bool:
+        return httpx.get(f"{service.url}/readyz").status_code == 200
+
+    wait_until(ready, 30, "readiness is back")
+    checked = audit(service.data_dir)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_everything_in_order(start_up: StartUp, number: signal.Signals) -> None:
+    service = start_up()
+    make_product(service)
+    pids = service.pids()
+    for _ in range(20):
+        assert reserve(service, quantity=1).status_code in (201, 409)
+    service.signal(number)
+    assert service.wait(20) == 0
+    assert not [pid for pid in pids if is_alive(pid)]
+    assert "stopped; the data is kept" in service.output
+    assert "Traceback" not in service.output
+
+
+def test_the_worker_flushes_its_last_batch_before_it_ends(start_up: StartUp) -> None:
+    """Postgres alone, looked at after the stop, has every event that was acknowledged."""
+    service = start_up()
+    make_product(service, units=100)
+    for _ in range(50):
+        assert reserve(service).status_code == 201
+    assert service.stop() == 0
+    database = EmbeddedPostgres(service.data_dir / "postgres")
+    database.start()
+    try:
+        with psycopg.connect(database.url) as connection:
+            assert connection.execute("SELECT count(*) FROM stock_reservations").fetchone() == (50,)
+            assert connection.execute("SELECT reserved FROM inventory_levels").fetchone() == (50,)
+    finally:
+        database.stop()
+
+
+def test_a_signal_while_starting_ends_it(start_up: StartUp, wait_until: WaitUntil) -> None:
+    service = start_up(wait=False)
+    wait_until(lambda: service.pids("valkey-server") or service.pids("initdb"), 20, "it is starting")
+    service.signal(signal.SIGTERM)
+    service.wait(30)
+    wait_until(lambda: not service.pids(), 10, "nothing is left")
+    assert start_up().url
+
+
+def test_it_ends_with_its_parent_when_asked_to(server_folder: Path, wait_until: WaitUntil) -> None:
+    """As `make up` asks: the parent here is killed without a chance to tell anybody."""
+    launcher = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'from runtime.cli import main; main()', *sys.argv[1:]])"
+    service = Up(server_folder / "data", "--end-with-parent", command=[sys.executable, "-c", launcher])
+    service.wait_until_ready()
+    pids = service.pids()
+    service.signal(signal.SIGKILL)
+    wait_until(lambda: not [pid for pid in pids if is_alive(pid)], 30, "nothing is left")
+    service.wait()
+
+
+def test_servers_given_by_url_are_used_and_audited(
+    start_up: StartUp,
+    make_redis: Callable[..., EmbeddedRedis],
+    make_postgres: Callable[..., EmbeddedPostgres],
+) -> None:
+    store, database = make_redis(), make_postgres(fsync="on", full_page_writes="on")
+    urls = {"HOLDFAST_REDIS_URL": store.url, "HOLDFAST_DATABASE_URL": database.url}
+    service = start_up(environment=urls)
+    assert not service.pids("valkey-server")
+    assert not service.pids("postgres -D")
+    make_product(service)
+    assert reserve(service).status_code == 201
+    with store.client() as client:
+        assert client.hget("{h00}:stock", "MUG") is not None
+    assert service.stop() == 0
+
+    with store.client() as client:
+        client.config_set("appendonly", "no")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    refused = start_up(wait=False, environment=urls)
+    assert refused.wait(20) == 2
+    assert "appendonly is no, wanted yes" in refused.output
+    assert "maxmemory-policy is allkeys-lru, wanted noeviction" in refused.output
+
+
+def test_a_redis_that_forgot_is_refused(
+    start_up: StartUp,
+    make_redis: Callable[..., EmbeddedRedis],
+    make_postgres: Callable[..., EmbeddedPostgres],
+) -> None:
+    store, database = make_redis(), make_postgres()
+    urls = {"HOLDFAST_REDIS_URL": store.url, "HOLDFAST_DATABASE_URL": database.url}
+    service = start_up(environment=urls)
+    make_product(service)
+    assert service.stop() == 0
+    with store.client() as client:
+        client.flushall()
+    refused = start_up(wait=False, environment=urls)
+    assert refused.wait(20) == 2
+    assert "Redis is empty" in refused.output
+
+
+def test_a_server_that_is_not_there_is_named_without_its_password(start_up: StartUp, server_folder: Path) -> None:
+    url = f"postgresql://shop:hunter2hunter2@/shop?host={server_folder}"
+    service = start_up(wait=False, environment={"HOLDFAST_DATABASE_URL": url})
+    assert service.wait(60) == 2
+    assert "Postgres at postgresql://shop:***@" in service.output
+    assert "hunter2" not in service.output
+
+
+def test_durability_fsync_syncs_every_write(start_up: StartUp) -> None:
+    service = start_up(environment={"HOLDFAST_DURABILITY": "fsync"})
+    servers = read_running_servers(service.data_dir)
+    assert servers is not None
+    with redis_client(servers.redis_url) as client:
+        assert client.config_get("appendfsync") == {"appendfsync": "always"}
+
+
+def test_a_bad_setting_is_refused_by_name(start_up: StartUp) -> None:
+    service = start_up(wait=False, environment={"HOLDFAST_PARTITIONS": "4"})
+    assert service.wait(20) == 2
+    assert "HOLDFAST_PARTITIONS" in service.output
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else; otherwise every test here is it")
+def test_it_works_for_an_ordinary_account(start_up: StartUp, server_folder: Path) -> None:
+    user = unprivileged_user()
+    home = server_folder / "home"
+    home.mkdir(mode=0o700)
+    os.chown(home, user.uid, user.gid)
+    server_folder.parent.chmod(0o711)
+    environment, command = _python_for(user.uid, server_folder)
+    service = start_up(
+        data_dir=home / "data", user=user.uid, environment=environment | {"HOME": str(home)}, command=command
+    )
+    make_product(service)
+    assert reserve(service).status_code == 201
+    assert {(home / "data" / part).stat().st_uid for part in ("redis", "postgres", "keys.json")} == {user.uid}
+    assert service.stop() == 0
+
+
+def _python_for(uid: int, folder: Path) -> tuple[dict[str, str], list[str]]:
+    """A Python with our packages that `uid` can run: ours, or a copy where ours lies below a closed folder."""
+    user = unprivileged_user()
+    assert user.uid == uid
+    base = Path(sys.base_prefix)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = Path(pytest.__file__).parent.parent
+    project = Path(__file__).parent.parent.parent
+    environment = {}
+    if not can_enter(base / "lib" / version, user):
+        copy = folder / "python"
+        leave_out = shutil.ignore_patterns("site-packages", "test", "tests", "__pycache__", "config-*", "idlelib")
+        shutil.copytree(base / "lib" / version, copy / "lib" / version, ignore=leave_out)
+        (copy / "bin").mkdir()
+        shutil.copy2(Path(sys.executable).resolve(), copy / "bin" / version)
+        for library in (base / "lib").glob("libpython*"):
+            shutil.copy2(library, copy / "lib")
+        environment["LD_LIBRARY_PATH"] = str(copy / "lib")
+        base = copy
+    if not can_enter(packages, user):
+        shutil.copytree(packages, folder / "packages", ignore=shutil.ignore_patterns("__pycache__"))
+        packages = folder / "packages"
+    if not can_enter(project, user):
+        for part in ("api", "engine", "lua", "persistence", "runtime", "worker"):
+            shutil.copytree(project / part, folder / "project" / part)
+        project = folder / "project"
+    environment |= {"PYTHONHOME": str(base), "PYTHONPATH": f"{project}:{packages}", "PYTHONDONTWRITEBYTECODE": "1"}
+    return environment, [str(base / "bin" / version), "-c", "from runtime.cli import main; main()"]
