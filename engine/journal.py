@@ -58,6 +58,11 @@ class JournalReader:
         """Drop every entry older than `before_stream_id`, exactly; gives how many went."""
         return self._redis.xtrim(self._keys.journal, minid=before_stream_id, approximate=False)
 
+    def latest_until(self, stream_id: str, count: int) -> list[tuple[str, bytes]]:
+        """Up to `count` entries up to and with `stream_id`, newest first, as `read` gives them."""
+        entries = cast("Any", self._redis.xrevrange(self._keys.journal, max=stream_id, count=count))
+        return [(found_id.decode(), _body(fields)) for found_id, fields in entries]
+
     def written(self) -> tuple[int, int]:
         """(epoch, seq) of the last event the state machine wrote; (0, 0) when Redis holds no state."""
         epoch, seq = cast("list[bytes | None]", self._redis.hmget(self._keys.meta, ["epoch", "seq"]))

@@ -34,6 +34,10 @@ Hook = Callable[[str], None]
 MOST_LEVELS_LOADED: Final = 200_000
 """Levels read at once when the cursor is loaded, the latest first; any other is read when first met."""
 
+STOPPED_AFTER_MS: Final = 10_000
+"""A flusher that falls silent in the middle of a transaction (stopped, swapped out) holds the cursor's row for this
+long; then Postgres ends its session, and another flusher goes on."""
+
 _CONTENT_REFUSED: Final = frozenset({"22", "23", "54"})
 """SQLSTATE classes that blame the rows: data exception, constraint violation, a limit of Postgres exceeded."""
 
@@ -168,7 +172,7 @@ class LedgerWriter:
         # not turn around because the statistics of a young table are wrong.
         connection.execute(
             "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off; SET jit = off;"
-            " SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'"
+            f" SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = {STOPPED_AFTER_MS}"
         )
         return connection
 

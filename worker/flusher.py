@@ -33,6 +33,8 @@ State = Literal["running", "halted", "stopped"]
 ReadEntry = JournalEntry | UnreadableEntry
 
 _ORIGIN: Final = "0-0"
+_LOOK_BACK: Final = 8
+"""Entries looked at to find one that may be trimmed up to."""
 
 
 class FlusherSettings(Struct, frozen=True):
@@ -355,14 +357,26 @@ class Flusher:
                 share = first + (last - first) * over // extent.memory_bytes + 1
                 before = min(max(before, f"{share}-0", key=stream_position), cursor.stream_id, key=stream_position)
             if stream_position(before) > stream_position(extent.first_id):
-                self._passed("before_trim")
-                trimmed = self._reader.trim(before)
-                self._passed("after_trim")
+                trimmed = self._trim_flushed(before, cursor)
         self._say(
             trimmed_entries=self._status.trimmed_entries + trimmed,
             journal_entries=extent.length - trimmed,
             journal_bytes=extent.memory_bytes,
         )
+
+    def _trim_flushed(self, before: str, cursor: Cursor) -> int:
+        """Trim up to the newest entry not after `before` that is in the ledger for certain; that one stays.
+
+        Stream ids alone do not tell: a server whose clock went back writes new events under old ids.
+        """
+        for stream_id, raw in self._reader.latest_until(before, _LOOK_BACK):
+            entry = read_entry(stream_id, raw)
+            if isinstance(entry, JournalEntry) and (entry.epoch, entry.last_seq) <= (cursor.epoch, cursor.seq):
+                self._passed("before_trim")
+                trimmed = self._reader.trim(stream_id)
+                self._passed("after_trim")
+                return trimmed
+        return 0
 
     def _report(self) -> None:
         status = self._status
