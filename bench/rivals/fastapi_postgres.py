@@ -1,8 +1,8 @@
 """The service without Redis: FastAPI and Postgres, `UPDATE ... WHERE` and INSERT, in two forms.
 
 Owns the one endpoint, its tables and its statements. `two`: a transaction of INSERT and UPDATE, as it is usually
-written, the lock on the SKU taken last. `one`: both folded into one prepared statement, one round trip and one commit, so
-that the lock is held as briefly as Postgres can. psycopg's asyncio connections, in a pool too small to queue on the lock.
+written, the lock on the SKU taken last. `one`: both folded into one prepared statement, one round trip and one commit,
+so that the lock is held as briefly as Postgres can. psycopg's asyncio connections, in a pool too small to queue on it.
 """
 
 from __future__ import annotations
