@@ -227,7 +227,7 @@ class FlushPlan:
         deadline_ms = _checked_ms(event.deadline_ms)
         try:
             details = _details(event.details)
-        except msgspec.DecodeError as error:
+        except (msgspec.MsgspecError, ValueError) as error:
             raise BadEventError(f"details: {error}") from error
         row = OpenedReservation(
             reservation_id,

@@ -18,6 +18,9 @@ from msgspec import Struct
 from engine.events import SCHEMA, Event, decode_entry
 
 ACCEPTED_SCHEMAS: Final = (SCHEMA - 1, SCHEMA)
+_FAULTS: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What decoding raises; ValueError since msgspec lets UnicodeDecodeError through."""
+
 MAX_SEQ: Final = 2**53
 """Past this the numbers of Lua are not exact; a larger one is damage."""
 
@@ -81,7 +84,7 @@ def read_entry(stream_id: str, raw: bytes) -> JournalEntry | UnreadableEntry:
     """Make one raw entry readable; never raises for its content."""
     try:
         entry = decode_entry(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except _FAULTS:
         return _salvage(stream_id, raw)
     fault = _header_fault(entry.schema, entry.epoch, entry.first_seq, entry.at_ms, len(entry.events))
     if fault:
@@ -102,7 +105,7 @@ def _header_fault(schema: int, epoch: int, first_seq: int, at_ms: int, count: in
 def _salvage(stream_id: str, raw: bytes) -> JournalEntry | UnreadableEntry:
     try:
         header = _decode_header(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _FAULTS as error:
         return UnreadableEntry(stream_id, raw, f"not an entry: {error}")
     fault = _header_fault(header.schema, header.epoch, header.first_seq, header.at_ms, len(header.events))
     if fault:
@@ -113,7 +116,7 @@ def _salvage(stream_id: str, raw: bytes) -> JournalEntry | UnreadableEntry:
         body = bytes(part)
         try:
             events.append(_decode_event(body))
-        except (msgspec.DecodeError, RecursionError) as error:
+        except _FAULTS as error:
             event = _with_replaced_bytes(body)
             if event is None:
                 events.append(BadEvent(body, f"not an event: {error}"))
@@ -128,7 +131,7 @@ def _with_replaced_bytes(body: bytes) -> Event | None:
     try:
         fields = [_field(bytes(part)) for part in _decode_fields(body)]
         event: Event = msgspec.convert(fields, Event)
-    except (msgspec.DecodeError, RecursionError):
+    except _FAULTS:
         return None
     return event
 

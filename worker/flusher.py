@@ -115,6 +115,7 @@ class Flusher:
         self._trim_due = 0.0
         self._halted_at: Cursor | None = None
         self._back_off_ms = 0
+        self._waits_for = ""
 
     @property
     def status(self) -> FlusherStatus:
@@ -318,13 +319,15 @@ class Flusher:
 
     def _back_off(self, error: Exception) -> None:
         settings = self._settings
-        if not self._back_off_ms:
-            where = "Postgres" if isinstance(error, LedgerLost) else "Redis"
+        where = "Postgres" if isinstance(error, LedgerLost) else "Redis"
+        if not self._back_off_ms or self._waits_for != where:
             self._log.error("flusher waits", waits_for=where, reason=f"{type(error).__name__}: {error}")
             if self._status.state != "halted":
                 self._say(reason=f"waits for {where}")
             self._say(failures=self._status.failures + 1)
-        self._back_off_ms = min(max(settings.first_back_off_ms, self._back_off_ms * 2), settings.last_back_off_ms)
+            self._waits_for = where
+        longer_ms = max(settings.first_back_off_ms, self._back_off_ms * 2)
+        self._back_off_ms = min(longer_ms, settings.last_back_off_ms)
         self._stop.wait(self._back_off_ms / 1000)
 
     def _keep_house(self, cursor: Cursor) -> None:

@@ -269,7 +269,6 @@ def test_too_much_of_it_goes_though_it_is_young(
     for n in range(400):
         journal.adjust({"A": 1}, reason="x" * 400)
         journal.append(journal.packed(), f"{(first + n) * 1000}-0")
-    assert redis_client.memory_usage(KEYS.journal) > 100_000
     flushed()
     wait_until(lambda: redis_client.memory_usage(KEYS.journal) < 60_000)
     assert redis_client.xlen(KEYS.journal) > 10
