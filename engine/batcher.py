@@ -170,7 +170,8 @@ class Batcher:
         prefix, length = self._prefix, len(self._prefix) + BASE_LENGTH
         bases = [base for command in commands for base in bases_of(command)]
         keys = "".join([f"${length}\r\n{prefix}{base}\r\n" for base in bases])
-        if len(keys) != len(bases) * (len(f"${length}\r\n\r\n") + length):
+        # Each for itself: two wrong lengths could make up for each other, and break the protocol.
+        if not {BASE_LENGTH}.issuperset(map(len, bases)):
             raise ValueError(f"a record base is {BASE_LENGTH} characters")
         count = 4 + len(bases)
         settings = self._settings
@@ -280,7 +281,11 @@ class Batcher:
             self._queue.extendleft(reversed(expires))
 
     def _on_expired(self, command: Command, reply: Reply | Unavailable | InvalidCommand) -> None:
-        if isinstance(reply, Reply) and reply.status == "inconsistent" and len(self._damaged) < MAX_DAMAGED:
+        """Remember what cannot be ended, or the commands that wait for it would never get an answer."""
+        impossible = isinstance(reply, InvalidCommand) or (
+            isinstance(reply, Reply) and reply.status in {"inconsistent", "malformed"}
+        )
+        if impossible and len(self._damaged) < MAX_DAMAGED:
             self._damaged.add(command.member)  # type: ignore[union-attr]
 
     def _answer(self, one: Waiting, reply: Reply | Unavailable | InvalidCommand) -> None:
@@ -353,7 +358,9 @@ class Batcher:
 
 def _weight(command: Command) -> int:
     """About how many lines a command costs; exact counting would cost the hot path more than it saves."""
-    lines = getattr(command, "lines", "")
+    lines = getattr(command, "lines", None)
+    if lines is None:
+        lines = getattr(command, "member", ())
     if type(lines) is str:
         return 1 + len(lines) // 16
     return 1 + len(lines) if lines else len(bases_of(command)) or 1

@@ -3,9 +3,12 @@
 
 local DUE_LIMIT = 256
 local LOOK_AHEAD = 64
+-- "<id> <lines>": an id is 36 hex digits, lines are SKUs, "=", "," and digits.
+local MEMBER = "^%x+ [%w%._:%-=, ]+$"
 
 -- Members whose deadline has come and that this batch has not ended itself; read on first use. Members that the caller
--- found impossible to expire (the counters do not cover them) are left out, or nobody would ever get an answer.
+-- found impossible to expire (the counters do not cover them) are left out, or nobody would ever get an answer; so is
+-- what was never written here and names no hold.
 local due_members = nil
 local function due()
   if due_members == nil then
@@ -16,7 +19,7 @@ local function due()
       limit = limit + 1
     end
     for _, member in ipairs(call("ZRANGEBYSCORE", DEADLINES, "-inf", format("%d", now), "LIMIT", "0", limit)) do
-      if not is_removed[member] and not impossible[member] then
+      if not is_removed[member] and not impossible[member] and find(member, MEMBER) and sub(member, 37, 37) == " " then
         due_members[#due_members + 1] = member
       end
     end
