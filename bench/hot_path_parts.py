@@ -3,9 +3,9 @@
     python -m bench.hot_path_parts
 
 Compares nothing: it feeds the real protocol class and the real endpoint the bytes of a request, cut off behind each
-part in turn, and takes the differences; then the real engine with batches of 64, its steps timed one by one. The rest, up
-to the cost measured over HTTP (bench/http_reserve.py), is sockets and the event loop. Caveat: caches are warmer here than
-in a server that also does other things; least of five passes each.
+part in turn, and takes the differences; then the real engine with batches of 64, its steps timed one by one. The rest,
+up to the cost measured over HTTP (bench/http_reserve.py), is sockets and the event loop. Caveat: caches are warmer here
+than in a server that also does other things; least of five passes each.
 """
 
 from __future__ import annotations

@@ -1,0 +1,98 @@
+"""How long an HTTP reserve takes at half of the peak rate, requests arriving when they like (open loop).
+
+    python -m bench.latency_half_peak
+
+Compares with the idle round trip in the same run: one request at a time. Peak is what wrk reaches with 64 connections.
+Arrivals are a Poisson process, and each latency counts from the scheduled instant (bench/open_loop.py). Caveat: the
+generator, in Python, shares its core with Valkey; how late it was itself is in the note, and is part of every latency.
+"""
+
+from __future__ import annotations
+
+import secrets
+import statistics
+from contextlib import ExitStack
+from typing import Final
+
+import uvloop
+
+from bench import wrk
+from bench.commands import sku_names, stock_up
+from bench.cores import LOAD, on_core, require_two_cores
+from bench.figures import Figure, number
+from bench.open_loop import Generator, percentile
+from bench.rounds import Scale, compare, run_alone
+from bench.servers import STOREFRONT_KEY, HttpServer, holdfast_api, postgres, valkey
+from engine import Engine, EngineSettings
+
+COMMAND = "python -m bench.latency_half_peak"
+SECONDS: Final = 4.0
+IDLE_REQUESTS: Final = 2_000
+SKUS: Final = 1_000
+SEED: Final = 20_260
+
+
+def measure(scale: Scale) -> list[Figure]:
+    """p50 at half of peak against p50 idle, and p99."""
+    wrk.require_wrk()
+    require_two_cores()
+    with ExitStack() as stack:
+        redis_server = stack.enter_context(valkey())
+        database = stack.enter_context(postgres())
+        uvloop.run(_stock(redis_server.url))
+        server = stack.enter_context(holdfast_api(redis_server.url, database.url))
+        return _latencies(server, scale)
+
+
+def _latencies(server: HttpServer, scale: Scale) -> list[Figure]:
+    pairs, p99s, p999s, late, rates = [], [], [], [], []
+    for turn in range(scale.rounds):
+        peak = wrk.reserve(server.port, scale.seconds(2.0), STOREFRONT_KEY, SKUS).rate
+        with on_core(LOAD):
+            generator = Generator(server.port, wrk.CONNECTIONS, STOREFRONT_KEY, SKUS, secrets.token_hex(6))
+            idle = generator.one_at_a_time(scale.of(IDLE_REQUESTS))
+            loaded = generator.open_loop(peak / 2, scale.seconds(SECONDS), SEED + turn)
+            generator.close()
+        if idle.refused or loaded.refused:
+            raise wrk.LoadFailed(f"{idle.refused + loaded.refused} requests were refused")
+        pairs.append((percentile(loaded.latencies_ms, 0.5), percentile(idle.latencies_ms, 0.5)))
+        p99s.append(percentile(loaded.latencies_ms, 0.99))
+        p999s.append(percentile(loaded.latencies_ms, 0.999))
+        late.append(percentile(loaded.lateness_ms, 0.99))
+        rates.append(peak / 2)
+    found = compare(pairs)
+    rate = statistics.median(rates)
+    return [
+        Figure(
+            what=f"HTTP reserve, p50 at half of peak ({number(rate)}/s), open loop",
+            rival="the idle round trip, p50",
+            unit="ms",
+            ours=found.ours,
+            theirs=found.theirs,
+            ratio=found.ratio,
+            lowest=found.lowest,
+            highest=found.highest,
+            comparison="<=",
+            goal=3.0,
+            note=f"seeds {SEED} to {SEED + scale.rounds - 1}",
+            command=COMMAND,
+        ),
+        Figure(
+            what="HTTP reserve, p99 at half of peak, open loop",
+            unit="ms",
+            ours=statistics.median(p99s),
+            note=f"p99.9 {number(statistics.median(p999s))} ms; the generator itself was late by "
+            f"{number(statistics.median(late))} ms at its p99",
+            command=COMMAND,
+        ),
+    ]
+
+
+async def _stock(redis_url: str) -> None:
+    engine = await Engine.connect(redis_url, EngineSettings())
+    await stock_up(engine, sku_names(SKUS))
+    await engine.close()
+
+
+if __name__ == "__main__":
+    run_alone(measure, "Latency at half of peak")
