@@ -39,7 +39,7 @@ from engine.keys import partition_keys
 from engine.limits import MAX_TTL_MS, MIN_TTL_MS
 from engine.link import parse_url
 from engine.results import Details, Reply, Reservation, Result, Status, StockLevel, decode_reply
-from engine.scripts import compose
+from engine.scripts import Script, compose
 
 Lines = Iterable[tuple[str, int]]
 
@@ -62,6 +62,8 @@ class EngineSettings(Struct, frozen=True):
     """Commands that may wait; past this new ones are refused with Overloaded."""
     clock_ms: int | None = None
     """A test's own clock; None for the server's."""
+    script: Script | None = None
+    """Another script than the one in lua/, for tests that break it on purpose; None for that one."""
 
 
 class JournalState(Struct, frozen=True):
@@ -124,7 +126,7 @@ class Engine:
         chosen = settings or EngineSettings()
         batcher = Batcher(
             parse_url(url),
-            compose(),
+            chosen.script or compose(),
             partition_keys(0),
             BatcherSettings(
                 epoch=chosen.epoch,

@@ -19,7 +19,6 @@ from runtime.loadtest.observations import Looked, Seen, Verb
 from runtime.loadtest.schedule import Behaviour, Buyer, Sale, key_of, order_of
 from runtime.wire import RequestMaker, Wire, WireAnswer, parse_origin
 
-MAX_REPEATS: Final = 40
 FIRST_WAIT_S: Final = 0.02
 LONGEST_WAIT_S: Final = 0.5
 LATE_BY_S: Final = 0.25
@@ -34,6 +33,8 @@ class Share(Struct, frozen=True):
     sale: Sale
     buyers: tuple[Buyer, ...]
     connections: int
+    patience_s: float
+    """How long a request whose outcome is unknown is repeated."""
     start_s: float
     """Monotonic instant at which the sale begins; on Linux and macOS the clock is the same in every process."""
 
@@ -73,20 +74,22 @@ async def play_share(share: Share) -> list[Seen]:
     return crowd.seen
 
 
-async def look_at(url: str, api_key: str, reservations: Sequence[str], connections: int) -> list[Looked]:
-    """Read reservations, `connections` at a time; unknown answers are asked for again."""
+async def look_at(
+    url: str, api_key: str, reservations: Sequence[str], connections: int, patience_s: float
+) -> list[Looked]:
+    """Read reservations, `connections` at a time; for `patience_s` seconds unknown answers are asked for again."""
     origin = parse_origin(url)
     make = RequestMaker(origin, api_key)
     wire = Wire(origin, connections)
     await wire.start()
+    give_up = time.monotonic() + patience_s
 
     async def look(reservation: str) -> Looked:
-        for repeat in range(MAX_REPEATS):
+        while True:
             answer = await wire.ask(make.make("GET", f"/inventory/reserve/{reservation}"))
-            if answer.status not in {0, 503}:
-                break
-            await asyncio.sleep(min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**repeat))
-        return Looked(reservation, answer.status, str(_body_of(answer).status))
+            if answer.status not in {0, 503} or time.monotonic() > give_up:
+                return Looked(reservation, answer.status, str(_body_of(answer).status))
+            await asyncio.sleep(LONGEST_WAIT_S)
 
     try:
         return await asyncio.gather(*(look(reservation) for reservation in reservations))
@@ -185,17 +188,17 @@ class _Crowd:
         return self._make.make("DELETE", f"/inventory/reserve/{reservation}")
 
     async def _do(self, buyer: Buyer, verb: Verb, request: bytes, due: float, target: str = "") -> Seen:
-        wait_s = FIRST_WAIT_S
-        for repeat in range(MAX_REPEATS + 1):
+        wait_s, repeat = FIRST_WAIT_S, 0
+        give_up = self._loop.time() + self._share.patience_s
+        while True:
             asked = self._loop.time()
             answer = await self._wire.ask(request)
-            again = answer.status in {0, 503} and repeat < MAX_REPEATS
+            again = answer.status in {0, 503} and answer.answered_s + wait_s < give_up
             seen = self._note(buyer, verb, (due, asked), answer, target, repeat, final=not again)
             if not again:
-                break
+                return seen
             await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-        return seen
+            wait_s, repeat = min(2 * wait_s, LONGEST_WAIT_S), repeat + 1
 
     def _note(  # noqa: PLR0917
         self,

@@ -47,6 +47,8 @@ class Drained(Struct, frozen=True):
     order_id: str
     refusal: str
     """Why they were not."""
+    ledger: str
+    """Why the ledger could not be waited for; empty if it caught up."""
     beyond: int
     """Units that could still be held after that: more than there ever were."""
 
@@ -354,7 +356,7 @@ def _keys(by_buyer: dict[int, list[Seen]]) -> tuple[str, ...]:
 
 def _ledger(evidence: Evidence, completed: Iterable[Hold]) -> tuple[str, ...]:
     sale, rows = evidence.sale, evidence.ledger
-    objections = []
+    objections = [f"the ledger does not catch up: {evidence.drained.ledger}"] if evidence.drained.ledger else []
     wanted = Counter({order_of(sale, hold.buyer): 0 for hold in completed})
     for hold in completed:
         wanted[order_of(sale, hold.buyer)] -= hold.quantity

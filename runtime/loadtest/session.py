@@ -18,7 +18,7 @@ from runtime.loadtest.buyers import Share, decode_share, look_at, play_share, ru
 from runtime.loadtest.observations import Looked, Seen, Verb
 from runtime.loadtest.oracle import Drained, Evidence, Verdict, judge
 from runtime.loadtest.schedule import Buyer, Sale, key_of, make_buyers, order_of
-from runtime.service_client import Reservation, ServiceClient, ServiceError, refused, sku_path
+from runtime.service_client import Reservation, ServiceClient, ServiceError, Unreachable, refused, sku_path
 from runtime.throwaway_service import ServiceAddress
 
 LEAD_S: Final = 0.3
@@ -27,6 +27,8 @@ LEAD_PROCESSES_S: Final = 2.0
 
 SETTLE_S: Final = 0.5
 """After the last deadline, before holds are read as they ended."""
+
+PATIENCE_S: Final = 20.0
 
 DRAIN_TTL_S: Final = 60
 
@@ -46,23 +48,34 @@ class Outcome(Struct, frozen=True):
 Tell = Callable[[str], None]
 
 
-async def flash_sale(service: ServiceAddress, sale: Sale, connections: int, processes: int, tell: Tell) -> Outcome:
-    """Run a sale against a service and judge it. Raises ServiceError when the service cannot be used."""
+async def flash_sale(  # noqa: PLR0917
+    service: ServiceAddress,
+    sale: Sale,
+    connections: int,
+    processes: int,
+    tell: Tell,
+    patience_s: float = PATIENCE_S,
+) -> Outcome:
+    """Run a sale against a service and judge it.
+
+    `patience_s`: how long a request whose outcome is unknown is repeated, and how long the ledger may take to catch up.
+    Raises ServiceError when the service cannot be used.
+    """
     buyers = make_buyers(sale)
     async with (
         ServiceClient(service.url, service.admin_key, connections=4) as admin,
-        ServiceClient(service.url, service.storefront_key, connections=4) as storefront,
+        ServiceClient(service.url, service.storefront_key, connections=4, patience_s=patience_s) as storefront,
     ):
         await admin.wait_ready()
         tell(f"{sale.sku}: {sale.units:,} units on sale")
         product = {"name": f"Flash sale {sale.run}", "category": "Flash sale", "initial_stock": sale.units}
         await admin.expect((201,), "PUT", f"/inventory/products/{sku_path(sale.sku)}", product)
         tell(f"{len(buyers):,} buyers in about {sale.duration_s:.1f} s, then {sale.ttl_s} s for the last holds to end")
-        started, seen = await _let_in(service, sale, buyers, connections, processes)
+        started, seen = await _let_in(service, sale, buyers, connections, processes, patience_s)
         await _wait_for_deadlines(sale, seen)
         tell("every deadline has passed: buying what must be left, reading every hold and the ledger")
         drained = await _drain(storefront, sale, buyers, seen)
-        looked = await _look(service, seen, connections)
+        looked = await _look(service, seen, connections, patience_s)
         evidence = Evidence(
             sale=sale,
             buyers=buyers,
@@ -76,8 +89,8 @@ async def flash_sale(service: ServiceAddress, sale: Sale, connections: int, proc
     return Outcome(sale, buyers, seen, judge(evidence), processes, last - started)
 
 
-async def _let_in(
-    service: ServiceAddress, sale: Sale, buyers: list[Buyer], connections: int, processes: int
+async def _let_in(  # noqa: PLR0917
+    service: ServiceAddress, sale: Sale, buyers: list[Buyer], connections: int, processes: int, patience_s: float
 ) -> tuple[float, list[Seen]]:
     """Play every buyer; the instant of the start, and all that was seen."""
     start_s = time.monotonic() + (LEAD_S if processes == 1 else LEAD_PROCESSES_S)
@@ -88,6 +101,7 @@ async def _let_in(
             sale=sale,
             buyers=tuple(buyers[number::processes]),
             connections=max(1, connections // processes),
+            patience_s=patience_s,
             start_s=start_s,
         )
         for number in range(processes)
@@ -127,16 +141,20 @@ async def _drain(storefront: ServiceClient, sale: Sale, buyers: list[Buyer], see
             problem = answer.problem
             there = f", {problem.shortages[0].available} available" if problem.shortages else ""
             refusal = f"{answer.status} {problem.code}{there}"
+    ledger = ""
     if newest:
-        # Asked with durability `ledger`, a confirm is answered once everything up to it is in the ledger.
-        path = f"/inventory/reserve/{newest}/confirm"
-        headers = {"Holdfast-Durability": "ledger"}
-        answer = await storefront.call("POST", path, {"order_id": newest_order}, headers=headers)
+        path, body = f"/inventory/reserve/{newest}/confirm", {"order_id": newest_order}
+        answer = await storefront.call("POST", path, body)
         if answer.status != 200:
             refusal = refusal or str(refused("POST", path, answer))
             sold = 0
+        # Asked with durability `ledger`, a confirm is answered once everything up to it is in the ledger.
+        try:
+            await storefront.call("POST", path, body, headers={"Holdfast-Durability": "ledger"})
+        except Unreachable as error:
+            ledger = str(error)
     beyond = await _held_beyond(storefront, sale) if left <= 0 or sold else 0
-    return Drained(asked=max(0, left), sold=sold, order_id=order_id, refusal=refusal, beyond=beyond)
+    return Drained(max(0, left), sold, order_id, refusal, ledger, beyond)
 
 
 async def _held_beyond(storefront: ServiceClient, sale: Sale) -> int:
@@ -149,6 +167,6 @@ async def _held_beyond(storefront: ServiceClient, sale: Sale) -> int:
     return 1
 
 
-async def _look(service: ServiceAddress, seen: list[Seen], connections: int) -> list[Looked]:
+async def _look(service: ServiceAddress, seen: list[Seen], connections: int, patience_s: float) -> list[Looked]:
     ids = list({one.reservation: None for one in seen if one.verb == Verb.RESERVE and one.reservation})
-    return await look_at(service.url, service.storefront_key, ids, connections)
+    return await look_at(service.url, service.storefront_key, ids, connections, patience_s)

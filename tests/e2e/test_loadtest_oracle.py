@@ -86,7 +86,7 @@ def honest() -> Case:
         seen=seen,
         looked={"r0": "COMPLETED", "r1": "CANCELLED", "r2": "EXPIRED", "r4": "EXPIRED"},
         ledger=[row(1, "IN", 3, 0, ""), row(2, "OUT", -1, 3, order_of(SALE, 0)), row(3, "OUT", -2, 2, last)],
-        drained=Drained(asked=2, sold=2, order_id=last, refusal="", beyond=0),
+        drained=Drained(asked=2, sold=2, order_id=last, refusal="", ledger="", beyond=0),
         counters=ProductStatus(SALE.sku, 0, 0, 0),
     )
 
@@ -105,7 +105,7 @@ def test_a_unit_held_twice_is_found_though_nobody_bought_it(honest: Case) -> Non
 
 
 def test_more_sold_than_there_was_is_found(honest: Case) -> None:
-    honest.drained = Drained(asked=3, sold=3, order_id=order_of(SALE, 5), refusal="", beyond=0)
+    honest.drained = Drained(asked=3, sold=3, order_id=order_of(SALE, 5), refusal="", ledger="", beyond=0)
     assert "oversold 0" in honest.broken()
 
 
@@ -115,7 +115,9 @@ def test_a_unit_that_can_be_held_after_the_last_is_found(honest: Case) -> None:
 
 
 def test_units_that_never_come_back_are_found(honest: Case) -> None:
-    honest.drained = Drained(asked=2, sold=0, order_id=order_of(SALE, 5), refusal="409 insufficient-stock", beyond=0)
+    honest.drained = Drained(
+        asked=2, sold=0, order_id=order_of(SALE, 5), refusal="409 insufficient-stock", ledger="", beyond=0
+    )
     del honest.ledger[2]
     honest.counters = ProductStatus(SALE.sku, 2, 0, 0)
     assert honest.broken() == {"undersold 0"}
@@ -201,6 +203,11 @@ def test_a_ledger_row_that_is_missing_doubled_or_wrong_is_found(honest: Case) ->
     honest.ledger = [kept[0], msgspec.structs.replace(kept[1], reference_type="Reservation"), kept[2]]
     assert honest.broken() == {"ledger equal"}
     honest.ledger = [kept[0], kept[1], msgspec.structs.replace(kept[2], previous_stock=9, new_stock=7)]
+    assert honest.broken() == {"ledger equal"}
+
+
+def test_a_ledger_that_does_not_catch_up_is_found(honest: Case) -> None:
+    honest.drained = msgspec.structs.replace(honest.drained, ledger="503 durability-unknown")
     assert honest.broken() == {"ledger equal"}
 
 
