@@ -16,6 +16,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from api import problems
 from api.auth import MIN_KEY_LENGTH
@@ -67,6 +68,9 @@ class Application:
 
     async def _serve_cold(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """FastAPI's part, with what every answer must have: a request id, a body limit, a count."""
+        if scope["method"] == "HEAD":
+            # The server leaves the body out; it looks at its own scope, where the method is still HEAD.
+            scope = {**scope, "method": "GET"}
         started = time.perf_counter()
         exchange = Exchange()
         exchange.read_headers(scope["headers"])
@@ -93,7 +97,7 @@ class Application:
         scope["holdfast.authorization"] = exchange.authorization
         try:
             if asgi.content_length(scope["headers"]) > limit:
-                await _send_problem(asgi.too_large(limit), marked_send)
+                await _send_too_large(limit, receive, marked_send)
                 return
             await self.cold(scope, limited_receive, marked_send)
         except Exception as error:
@@ -112,11 +116,12 @@ def create_app(services: Services) -> Application:
     return Application(services)
 
 
-async def _send_problem(problem: Problem, send: asgi.Send) -> None:
+async def _send_too_large(limit: int, receive: asgi.Receive, send: asgi.Send) -> None:
+    problem = asgi.too_large(limit)
     body = problem.body()
     headers = [(b"content-type", PROBLEM_JSON), (b"content-length", b"%d" % len(body)), *problem.headers()]
     await send({"type": "http.response.start", "status": problem.kind.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await asgi.send_last(body, receive, send)
 
 
 def problem_response(problem: Problem) -> Response:
@@ -162,6 +167,15 @@ async def _publish(metrics: Metrics) -> None:
             logger.exception("counters cannot be published")
 
 
+def _methods_of(scope: asgi.Scope) -> set[str]:
+    """Every method that some route of this path takes."""
+    allowed: set[str] = set()
+    for route in (route for module in ROUTERS for route in module.router.routes):
+        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
+            allowed |= route.methods or set()
+    return allowed | {"HEAD"} if "GET" in allowed else allowed
+
+
 def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def on_problem(_: Request, error: Problem) -> Response:
@@ -173,7 +187,7 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(DatabaseUnavailable)
     async def on_database_error(_: Request, error: DatabaseUnavailable) -> Response:
-        return problem_response(Problem("ledger-unavailable"))
+        return problem_response(problems.of_exception(error))
 
     @app.exception_handler(InvalidCursor)
     async def on_cursor(_: Request, error: InvalidCursor) -> Response:
@@ -186,9 +200,9 @@ def _handle_errors(app: FastAPI) -> None:
         return problem_response(Problem("validation-error", detail, {"errors": found}))
 
     @app.exception_handler(HTTPException)
-    async def on_http_error(_: Request, error: HTTPException) -> Response:
+    async def on_http_error(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:
-            allow = (error.headers or {}).get("Allow", "")
+            allow = ", ".join(sorted(_methods_of(request.scope)))
             return problem_response(Problem("method-not-allowed", headers=((b"allow", allow.encode()),)))
         return problem_response(Problem("not-found" if error.status_code == 404 else "invalid-request"))
 

@@ -29,6 +29,8 @@ MAX_LOOKUPS: Final = 4
 UNKNOWN_FOR_S: Final = 1.0
 """How long a key that Postgres did not know is refused without asking again."""
 MAX_UNKNOWN: Final = 10_000
+MAX_HEADERS: Final = 10_000
+"""Good Authorization headers remembered between two refreshes."""
 
 logger = structlog.get_logger("holdfast.api")
 
@@ -135,6 +137,7 @@ class KeyStore:
         self._source = source
         self._poll_interval_s = poll_interval_s
         self._callers: dict[bytes, Caller] = {}
+        self._by_header: dict[bytes, Caller] = {}
         self._unknown: dict[bytes, float] = {}
         self._lookups = asyncio.Semaphore(MAX_LOOKUPS)
         self._refresher: asyncio.Task[None] | None = None
@@ -157,6 +160,7 @@ class KeyStore:
         """Read the active keys now (also called after this process made or revoked one)."""
         keys = await self._source.active()
         self._callers = {key.key_hash: caller_of(key.id, key.role) for key in keys}
+        self._by_header.clear()
         self._unknown.clear()
 
     async def _keep_fresh(self) -> None:
@@ -176,11 +180,17 @@ class KeyStore:
     def known(self, authorization: bytes) -> Caller | None:
         """The caller behind an Authorization header, from memory alone.
 
-        The key is looked up by its hash, so the time taken says nothing about how much of a guess was right.
+        The key is looked up by its hash, so the time taken says nothing about how much of a guess was right. A header
+        that was found good is remembered until the next refresh: the dictionary's own hash is keyed per process, and
+        two headers are compared only when it is equal.
         """
-        if authorization[:7] != b"Bearer ":
-            authorization = _normalised(authorization)
-        return self._callers.get(sha256(authorization[7:]).digest())
+        caller = self._by_header.get(authorization)
+        if caller is None:
+            normal = authorization if authorization[:7] == b"Bearer " else _normalised(authorization)
+            caller = self._callers.get(sha256(normal[7:]).digest())
+            if caller is not None and len(self._by_header) < MAX_HEADERS:
+                self._by_header[authorization] = caller
+        return caller
 
     async def look_up(self, authorization: bytes) -> Caller:
         """The caller behind an Authorization header that `known` did not recognise: Postgres may.

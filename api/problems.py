@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from engine import errors
+from persistence.database import DatabaseUnavailable
 
 PROBLEM_JSON: Final = b"application/problem+json"
 TYPE_PREFIX: Final = "urn:holdfast:problem:"
@@ -82,6 +83,7 @@ _OF_EXCEPTION: Final[tuple[tuple[type[Exception], str], ...]] = (
     (errors.StoreRefused, "store-unavailable"),
     (errors.OutcomeUnknown, "outcome-unknown"),
     (errors.Unavailable, "store-unavailable"),
+    (DatabaseUnavailable, "ledger-unavailable"),
 )
 
 
@@ -133,7 +135,7 @@ class Problem(Exception):
 
 
 def of_exception(error: Exception) -> Problem:
-    """The problem that stands for an engine exception (503), or `internal-error` for anything unforeseen."""
+    """The problem for an exception: 503 when the engine or Postgres is away, `internal-error` for the unforeseen."""
     for kind, code in _OF_EXCEPTION:
         if isinstance(error, kind):
             retry_after_s = error.retry_after_s if isinstance(error, errors.Unavailable) else 0

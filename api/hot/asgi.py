@@ -7,8 +7,9 @@ Owns the ASGI conversation of hot requests. What is answered is decided by the e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from api.hot.exchange import Exchange, Headers
 from api.problems import PROBLEM_JSON, Problem
@@ -21,6 +22,14 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Answer = tuple[int, bytes, Headers]
+
+
+LINGER_S: Final = 2.0
+"""How long a connection stays open, its input thrown away, after an answer that came before the end of the body: closed
+at once, it would be reset under the client before the answer is read."""
+LINGER_BYTES: Final = 16_777_216
+"""How much input is thrown away like that at most."""
+_CLOSE: Final = ((b"connection", b"close"),)
 
 
 class Disconnected(Exception):
@@ -43,7 +52,12 @@ class AsgiExchange(Exchange):
 
 def too_large(limit: int) -> Problem:
     """413, and the connection is not used again: the rest of the body is not worth reading."""
-    return Problem("payload-too-large", f"At most {limit} bytes.", headers=((b"connection", b"close"),))
+    return Problem("payload-too-large", f"At most {limit} bytes.", headers=_CLOSE)
+
+
+def request_timeout() -> Problem:
+    """408, and the connection is not used again."""
+    return Problem("request-timeout", headers=_CLOSE)
 
 
 def content_length(headers: list[tuple[bytes, bytes]]) -> int:
@@ -86,7 +100,7 @@ async def serve(hot: Hot, found: tuple[Endpoint, str], scope: Scope, receive: Re
     except Disconnected:
         return
     except TimeoutError:
-        exchange.refuse(Problem("request-timeout", headers=((b"connection", b"close"),)))
+        exchange.refuse(request_timeout())
     except Problem as problem:
         exchange.refuse(problem)
     else:
@@ -94,7 +108,24 @@ async def serve(hot: Hot, found: tuple[Endpoint, str], scope: Scope, receive: Re
     status, body, extra = await exchange.answer_future
     sent_headers = answer_headers(exchange, status, body, extra)
     await send({"type": "http.response.start", "status": status, "headers": sent_headers})
-    await send({"type": "http.response.body", "body": body})
+    if status in {408, 413}:
+        await send_last(body, receive, send)
+    else:
+        await send({"type": "http.response.body", "body": body})
+
+
+async def send_last(body: bytes, receive: Receive, send: Send) -> None:
+    """Send the body of an answer after which the connection is closed, and let the client finish sending first."""
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            thrown_away = 0
+            while thrown_away < LINGER_BYTES:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    break
+                thrown_away += len(message.get("body", b""))
+    await send({"type": "http.response.body", "body": b""})
 
 
 def answer_headers(exchange: Exchange, status: int, body: bytes, extra: Headers) -> list[tuple[bytes, bytes]]:

@@ -90,18 +90,13 @@ class Hot:
         for table in tables:
             allowed = b", ".join(sorted(table | ({b"HEAD": None} if b"GET" in table else {})))
             refuse = _method_not_allowed(allowed)
-            for method in _METHODS:
-                if method not in table and not (method == b"HEAD" and b"GET" in table):
-                    table[method] = Endpoint(
-                        "method_not_allowed", Permission(0), 0, refuse, self.metrics.endpoint("refused")
-                    )
+            table[_ANY] = Endpoint("method_not_allowed", Permission(0), 0, refuse, self.metrics.endpoint("refused"))
 
     def route(self, method: bytes, path: bytes) -> tuple[Endpoint, str] | None:
         """The endpoint for a method and a path without its query, and the path's variable part; None: not hot."""
         table = self._exact.get(path)
         if table is not None:
-            endpoint = table.get(method)
-            return None if endpoint is None else (endpoint, "")
+            return table.get(method) or table[_ANY], ""
         if path.startswith(BY_ID_PREFIX):
             rest = path[len(BY_ID_PREFIX) :]
             table = self._by_id
@@ -115,10 +110,7 @@ class Hot:
             return None
         if not rest or b"/" in rest:
             return None
-        endpoint = table.get(method)
-        if endpoint is None:
-            return None
-        return endpoint, _text_of(rest)
+        return table.get(method) or table[_ANY], _text_of(rest)
 
     def dispatch(self, exchange: Exchange) -> None:
         """Run the exchange's endpoint. Whatever happens, the exchange is answered exactly once, now or later."""
@@ -217,7 +209,8 @@ async def wait_for_ledger(services: Services, seq: int) -> None:
         raise Problem("durability-unknown")
 
 
-_METHODS: Final = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
+_ANY: Final = b"*"
+"""Stands in a routing table for every method that has no endpoint of its own."""
 
 
 def _method_not_allowed(allowed: bytes) -> Run:

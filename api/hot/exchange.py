@@ -44,7 +44,7 @@ _KNOWN: Final[dict[bytes, str | None]] = {
     **{name.title(): None for name in _IGNORED},
 }
 
-_process = os.urandom(6).hex()
+_process = os.urandom(6).hex().encode()
 _numbers = count(1)
 
 
@@ -88,7 +88,7 @@ class Exchange:
         """The request's id: the client's `X-Request-Id` if it is printable ASCII, else one of our own."""
         given = self.request_id
         if not given or len(given) > MAX_REQUEST_ID or not given.isascii() or not given.decode().isprintable():
-            given = self.request_id = b"%s-%x" % (_process.encode(), next(_numbers))
+            given = self.request_id = b"%b-%x" % (_process, next(_numbers))
         return given
 
     def answer(self, status: int, body: bytes, headers: Headers = ()) -> None:

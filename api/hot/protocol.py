@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api.hot.asgi import too_large
+from api.hot.asgi import LINGER_S, request_timeout, too_large
 from api.hot.exchange import Exchange, Headers
 from api.problems import PROBLEM_JSON, Problem
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from api.hot.endpoints import Hot
-
-LINGER_S: Final = 2.0
-"""How long a connection stays open, its input thrown away, after an answer that came before the end of the body."""
 
 _METHODS: Final = frozenset((b"GET", b"POST", b"PATCH", b"DELETE", b"PUT"))
 
@@ -124,7 +121,7 @@ class HotProtocol(HttpToolsProtocol):
             return
         since = self._receiving_since
         if since and self.loop.time() - since > self.hot.settings.body_timeout_s:
-            self._refuse_unread(Problem("request-timeout"))
+            self._refuse_unread(request_timeout())
             return
         if self._active or since or not (self.cycle is None or self.cycle.response_complete):
             self._active = False

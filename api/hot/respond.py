@@ -19,22 +19,23 @@ encode = msgspec.json.encode
 _details = msgspec.json.Decoder(Details).decode
 
 
-_MAX_SECONDS: Final = 10_000
-_seconds: dict[int, str] = {}
+_MAX_MOMENTS: Final = 10_000
+_moments: dict[int, str] = {}
 
 
 def timestamp(at_ms: int) -> str:
     """Unix milliseconds as RFC 3339 UTC with milliseconds.
 
-    The text of each second is remembered: the timestamps of a moment, and of the deadlines it makes, share a few.
+    Texts are remembered: all answers of a batch share its moment, and most of them their deadline too.
     """
-    second, ms = divmod(at_ms, 1000)
-    text = _seconds.get(second)
+    text = _moments.get(at_ms)
     if text is None:
-        if len(_seconds) >= _MAX_SECONDS:
-            _seconds.clear()
-        text = _seconds[second] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-    return f"{text}.{ms:03d}Z"
+        if len(_moments) >= _MAX_MOMENTS:
+            _moments.clear()
+        second, ms = divmod(at_ms, 1000)
+        text = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(second))}.{ms:03d}Z"
+        _moments[at_ms] = text
+    return text
 
 
 def json_text(text: str | None) -> str:

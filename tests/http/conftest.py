@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 import redis
-from engine.commands import Configure
 
+from engine.commands import Configure
 from runtime.embedded_postgres import EmbeddedPostgres
 from runtime.embedded_redis import EmbeddedRedis
 from tests.http.running import ADAPTERS, KEYS, RunningService
@@ -44,11 +44,15 @@ def service(
 
 
 @pytest.fixture
-def make_service() -> Iterator[Callable[..., RunningService]]:
+def make_service(redis_url: str, database_url: str) -> Iterator[Callable[..., RunningService]]:
+    """`make_service(settings, engine_settings)`: a service of this test alone, on servers of this test alone.
+
+    Other servers: `make_service(redis=url, database=url)`.
+    """
     started: list[RunningService] = []
 
-    def make(*args: Any, **kwargs: Any) -> RunningService:
-        running = RunningService(*args, **kwargs).start()
+    def make(*args: Any, redis: str = redis_url, database: str = database_url) -> RunningService:
+        running = RunningService(redis, database, *args).start()
         started.append(running)
         return running
 

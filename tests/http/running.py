@@ -6,12 +6,14 @@ Owns starting and stopping; holds no test. The thread has its own event loop, so
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import redis
 import uvicorn
+
 from api.app import Application, create_app
 from api.auth import GRANTS, KeyStore, digest_of
 from api.services import ApiSettings, Services
@@ -108,6 +110,8 @@ class RunningService:
             raise
 
     async def _serve(self) -> None:
+        # pytest gives every logger a handler, and uvicorn takes that for the wish to have its access log.
+        logging.getLogger("uvicorn.access").setLevel(logging.CRITICAL)
         self._loop = asyncio.get_running_loop()
         database = Database(self.database_url)
         table = ApiKeys(database)
@@ -139,7 +143,7 @@ class RunningService:
             server = uvicorn.Server(config)
             self._servers.append(server)
             tasks.append(asyncio.get_running_loop().create_task(server.serve()))
-            while not server.started:
+            while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
                 await asyncio.sleep(0.005)
             self.ports[adapter] = server.servers[0].sockets[0].getsockname()[1]
         self._started.set()

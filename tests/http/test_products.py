@@ -72,7 +72,7 @@ def test_bodies_that_are_refused(one_shop: Shop, body: dict[str, object]) -> Non
     assert_problem(one_shop.as_("operator").get(f"{PRODUCTS}/{sku}"), 404, "unknown-sku")
 
 
-@pytest.mark.parametrize("sku", ["a  b", " a", "a{b}", "a*", "é", "x" * 65, "a,b", "a=b", "a\nb", "‮abc", "a\x00"])
+@pytest.mark.parametrize("sku", ["a  b", " a", "a{b}", "a*", "é", "x" * 65, "a,b", "a=b", "a\nb", "\u202eabc", "a\x00"])
 def test_names_that_are_no_sku(one_shop: Shop, sku: str) -> None:
     from urllib.parse import quote
 
