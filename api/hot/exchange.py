@@ -33,10 +33,11 @@ _SLOTS: Final[dict[bytes, str]] = {
     b"holdfast-durability": "durability",
     b"x-request-id": "request_id",
     b"content-length": "declared_length",
+    b"connection": "connection",
 }
 _UNUSUAL: Final = frozenset((b"upgrade", b"expect", b"transfer-encoding"))
 # Clients spell header names in one of two ways; knowing both saves a lower() a header.
-_IGNORED: Final = (b"host", b"accept", b"user-agent", b"connection", b"accept-encoding")
+_IGNORED: Final = (b"host", b"accept", b"user-agent", b"accept-encoding", b"accept-language")
 _KNOWN: Final[dict[bytes, str | None]] = {
     **_SLOTS,
     **{name.title(): slot for name, slot in _SLOTS.items()},
@@ -60,6 +61,8 @@ class Exchange:
     request_id: bytes = b""
     declared_length: bytes = b"0"
     """Content-Length as sent."""
+    connection: bytes = b""
+    """Connection as sent; empty, in HTTP/1.1, means that it is kept."""
     argument: str = ""
     """The part of the path that varies: a reservation id or a SKU."""
     query: bytes = b""
@@ -72,16 +75,17 @@ class Exchange:
 
         A header sent twice counts with its last value. Names may be in any case.
         """
+        slots = self.__dict__
         for name, value in headers:
-            if name in _KNOWN:
+            try:
                 slot = _KNOWN[name]
-            else:
-                name = name.lower()  # noqa: PLW2901
-                if name in _UNUSUAL:
+            except KeyError:
+                lower = name.lower()
+                if lower in _UNUSUAL:
                     return False
-                slot = _SLOTS.get(name)
+                slot = _SLOTS.get(lower)
             if slot is not None:
-                setattr(self, slot, value)
+                slots[slot] = value
         return True
 
     def log_id(self) -> bytes:

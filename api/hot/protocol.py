@@ -155,22 +155,26 @@ class HotProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _begin_hot(self) -> bool:
-        method = self.parser.get_method()
+        parser = self.parser
+        method = parser.get_method()
         path, _, query = self.url.partition(b"?")
         if method not in _METHODS or b"%" in path:
             return False
         found = self.hot.route(method, path)
-        if found is None:
+        # Without a Connection header, what is kept open is HTTP/1.1; asking for the version costs a string.
+        if found is None or not parser.should_keep_alive():
             return False
         exchange = _WireExchange(self)
-        if not exchange.read_headers(self.headers) or self.parser.get_http_version() != "1.1":
+        if not exchange.read_headers(self.headers):
+            return False
+        if exchange.connection and parser.get_http_version() != "1.1":
             return False
         endpoint, exchange.argument = found
         exchange.endpoint = endpoint
         exchange.query = query
         cycle = self._hot_cycle
         cycle.response_complete = False
-        cycle.keep_alive = self.parser.should_keep_alive()
+        cycle.keep_alive = True
         self.cycle = cycle  # type: ignore[assignment]
         self._exchange = exchange
         if int(exchange.declared_length) > endpoint.max_body_bytes:

@@ -117,8 +117,7 @@ class ReserveEndpoint:
         key = exchange.idempotency_key
         text = None if key is None else decode.check_idempotency_key(key)
         body = decode.decode_body(decode.decode_reserve, exchange.body)
-        if exchange.body.count(b":") != decode.reserve_keys(body):
-            decode.check_no_duplicates(exchange.body)
+        decode.check_no_duplicates(exchange.body, decode.reserve_keys(body))
         command = reserve_command(body, exchange.caller, text)
         self._submit(command, partial(self._answer, exchange, body))
 

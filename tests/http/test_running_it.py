@@ -1,0 +1,174 @@
+"""Health, readiness, metrics, and the documents that describe the API."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import msgspec
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
+
+from api import openapi, schemas
+from api.app import create_app
+from api.examples import EXAMPLES
+from api.hot import decode
+from api.metrics import Metrics
+from api.problems import KINDS
+from tests.http.conftest import Shop
+from tests.waiting import wait_until
+
+
+def test_alive_and_ready(one_shop: Shop) -> None:
+    client = one_shop.as_("nobody")
+    assert client.get("/healthz").json() == {"status": "alive"}
+    ready = wait_until(lambda: (a := client.get("/readyz")).status_code == 200 and a, what="readiness").json()
+    assert (ready["redis"], ready["postgres"], ready["flusher"], ready["epoch"]) == ("ok", "ok", "ok", 1)
+    assert ready["journal_lag_events"] >= 0
+
+
+def test_metrics_count_every_answer(shop: Shop) -> None:
+    client = shop.as_("storefront")
+
+    def counted(endpoint: str, status: str) -> float:
+        families = text_string_to_metric_families(client.get("/metrics").text)
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == "holdfast_http_requests_total"
+            and sample.labels == {"endpoint": endpoint, "status": status}
+        )
+
+    before = counted("reserve", "201"), counted("reserve", "404"), counted("list_products", "403")
+    sku = shop.sku()
+    shop.reserve(sku)
+    client.post("/inventory/reserve", json={"customer_id": "a", "sku": "NOPE", "quantity": 1})
+    client.get("/inventory/products")
+    after = counted("reserve", "201"), counted("reserve", "404"), counted("list_products", "403")
+    assert tuple(b - a for a, b in zip(before, after, strict=True)) == (1, 1, 1)
+
+
+def test_processes_show_each_others_counters(tmp_path: Path) -> None:
+    one, two = Metrics(tmp_path), Metrics(tmp_path)
+    for metrics, seconds in ((one, 0.0004), (two, 0.02), (two, 99.0)):
+        metrics.endpoint("reserve").count(201, seconds)
+    one.publish()
+    two.publish()
+    for metrics in (one, two):
+        samples = {
+            (sample.name, *sorted(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(metrics.render({}).decode())
+            for sample in family.samples
+        }
+        assert samples["holdfast_http_requests_total", ("endpoint", "reserve"), ("status", "201")] == 3
+        name = "holdfast_http_request_duration_seconds"
+        assert samples[f"{name}_bucket", ("endpoint", "reserve"), ("le", "0.0005")] == 1
+        assert samples[f"{name}_bucket", ("endpoint", "reserve"), ("le", "0.025")] == 2
+        assert samples[f"{name}_bucket", ("endpoint", "reserve"), ("le", "+Inf")] == 3
+        assert samples[f"{name}_sum", ("endpoint", "reserve")] == pytest.approx(99.0204)
+
+
+def test_the_access_log_names_requests_and_no_keys(shop: Shop) -> None:
+    from api.services import ApiSettings, Services
+
+    held = shop.reserve(shop.sku())
+    services = msgspec.structs.replace(shop.running.services, settings=ApiSettings(access_log=True))
+    assert isinstance(services, Services)
+    app = create_app(services)
+    with capture_logs() as lines:
+        shop.running.run(lambda: _ask(app, f"/inventory/reserve/{held['id']}"))
+        shop.running.run(lambda: _ask(app, "/inventory/products"))
+    assert [(line["event"], line["operation"], line["status"]) for line in lines] == [
+        ("request", "read", 401),
+        ("request", "list_products", 401),
+    ]
+    assert lines[0]["reservation_id"] == held["id"]
+    assert all(line["request_id"] for line in lines)
+    assert "wrong-key" not in str(lines)
+
+
+async def _ask(app: object, path: str) -> None:
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(_: object) -> None:
+        pass
+
+    headers = [(b"authorization", b"Bearer wrong-key-0123456789-0123456789")]
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": headers,
+        "http_version": "1.1",
+        "scheme": "http",
+        "root_path": "",
+        "asgi": {"version": "3.0"},
+    }
+    await app(scope, receive, send)  # type: ignore[operator]
+
+
+class TestOpenApi:
+    @pytest.fixture
+    def document(self, one_shop: Shop) -> dict[str, object]:
+        return one_shop.as_("nobody").get("/openapi.json").json()
+
+    def test_every_reference_leads_somewhere(self, document: dict[str, object]) -> None:
+        components = document["components"]["schemas"]  # type: ignore[index]
+        text = json.dumps(document)
+        for reference in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
+            assert reference in components
+
+    def test_every_operation_is_described(self, document: dict[str, object]) -> None:
+        for path, operations in document["paths"].items():  # type: ignore[attr-defined]
+            for method, operation in operations.items():
+                name = f"{method} {path}"
+                assert operation["summary"], name
+                assert operation["operationId"], name
+                if path in {"/metrics", "/healthz", "/readyz"}:
+                    continue
+                assert operation["security"] == [{"apiKey": []}], name
+                assert {"401", "403", "503"} <= set(operation["responses"]), name
+                if "requestBody" in operation:
+                    assert {"400", "413", "415", "422"} <= set(operation["responses"]), name
+                    assert operation["requestBody"]["content"]["application/json"]["examples"], name
+                good = [status for status in operation["responses"] if status < "300" and status != "204"]
+                for status in good:
+                    assert operation["responses"][status]["content"]["application/json"]["examples"], name
+
+    def test_examples_fit_their_structs(self) -> None:
+        structs = {kind.__name__: kind for kind in openapi._STRUCTS}
+        for name, example in EXAMPLES.items():
+            if name in structs:
+                msgspec.json.decode(json.dumps(example), type=structs[name])
+            else:
+                assert name in KINDS
+
+    def test_the_schemas_are_those_of_the_structs(self, document: dict[str, object]) -> None:
+        components = document["components"]["schemas"]  # type: ignore[index]
+        assert components["ReserveBody"]["required"] == ["customer_id"]
+        assert components["ReserveBody"]["additionalProperties"] is False
+        assert set(components["ReservationView"]["properties"]) == set(schemas.ReservationView.__struct_fields__)
+        assert components["LineBody"]["properties"]["quantity"]["maximum"] == 10**9
+        assert decode.LineBody.__doc__ == components["LineBody"]["description"]
+
+
+def test_the_docs_page_asks_nobody_else(one_shop: Shop) -> None:
+    page = one_shop.as_("nobody").get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    for path in ("/inventory/reserve/batch", "/inventory/adjust", "/admin/keys"):
+        assert path in page.text
+    for other in ("http://", "https://", "<script", "//cdn"):
+        assert other not in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_uvicorn_itself_logs_no_address(one_shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "uvicorn")
+    one_shop.as_("nobody").get("/inventory/products?key=do-not-log-me")
+    assert "do-not-log-me" not in "\n".join(r.getMessage() for r in caplog.records if r.name.startswith("uvicorn"))
