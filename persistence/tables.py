@@ -111,13 +111,21 @@ inventory_transactions = Table(
     Index("inventory_transactions_sku_idx", "sku", "created_at", "id"),
     Index("inventory_transactions_reference_idx", "reference_id", "created_at", "id"),
     Index("inventory_transactions_created_by_idx", "created_by", "created_at", "id"),
-    # Sales are nearly all rows: the index by time finds them; only the rare types need one of their own.
+    # Sales are nearly all rows: the index by time finds them; only the rare types need one
+    # of their own, and so do the rare types of reference.
     Index(
         "inventory_transactions_type_idx",
         "transaction_type",
         "created_at",
         "id",
         postgresql_where=text("transaction_type <> 'OUT'"),
+    ),
+    Index(
+        "inventory_transactions_reference_type_idx",
+        "reference_type",
+        "created_at",
+        "id",
+        postgresql_where=text("reference_type <> 'Order' AND reference_type <> 'Reservation'"),
     ),
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from msgspec import Struct
 from sqlalchemy import Row, func, literal_column, or_, select, text
@@ -137,16 +137,8 @@ async def exists_any(database: Database) -> bool:
 
 
 def _product(row: Row[Any]) -> Product:
-    return Product(
-        sku=row.sku,
-        name=row.name,
-        category=row.category,
-        low_stock_threshold=row.low_stock_threshold,
-        safety_stock=row.safety_stock,
-        status=cast("ProductStatus", row.status),
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
+    # By place, the columns of the table being the fields of the struct: the whole catalogue passes through here.
+    return Product(*row[: len(products.c)])
 
 
 def _escaped(text_sought: str) -> str:

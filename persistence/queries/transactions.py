@@ -120,8 +120,10 @@ def _filtered(filters: TransactionFilter) -> Select[Any]:
         if wanted is not None:
             statement = statement.where(_LEDGER[name] == wanted)
     if filters.transaction_type is not None and filters.transaction_type != "OUT":
-        # Said again in the index's own words, so that its partial index serves whatever the plan knows of the value.
+        # Said again in the words of the partial index, so that it serves whatever the plan knows of the value.
         statement = statement.where(_LEDGER.transaction_type != "OUT")
+    if filters.reference_type is not None and filters.reference_type not in {"Order", "Reservation"}:
+        statement = statement.where(_LEDGER.reference_type != "Order", _LEDGER.reference_type != "Reservation")
     if filters.from_time is not None:
         statement = statement.where(_LEDGER.created_at >= filters.from_time)
     if filters.to_time is not None:

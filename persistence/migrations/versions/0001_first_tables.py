@@ -117,6 +117,12 @@ def _ledger() -> None:
         ["transaction_type", "created_at", "id"],
         postgresql_where=sa.text("transaction_type <> 'OUT'"),
     )
+    op.create_index(
+        "inventory_transactions_reference_type_idx",
+        "inventory_transactions",
+        ["reference_type", "created_at", "id"],
+        postgresql_where=sa.text("reference_type <> 'Order' AND reference_type <> 'Reservation'"),
+    )
     op.execute(
         """
         CREATE FUNCTION refuse_ledger_change() RETURNS trigger LANGUAGE plpgsql AS $$
