@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from runtime.replay.order_file import OrderFileError
+from runtime.replay.session import prepare
 from runtime.replay.session import replay as play
 from runtime.service_client import ServiceError
 from runtime.target_service import TargetInvalid, target_service
@@ -51,13 +52,14 @@ def replay(  # noqa: PLR0917 - options of a command
     """
     console = Console()
     try:
+        orders = prepare(file or SAMPLE)
         with target_service(
             url,
             None if embedded else admin_key,
             None if embedded else storefront_key,
             embedded=embedded,
         ) as service:
-            agrees = asyncio.run(play(file or SAMPLE, service, concurrency, console))
+            agrees = asyncio.run(play(orders, service, concurrency, console))
     except (OrderFileError, TargetInvalid, ThrowawayFailed, ServiceError) as error:
         _say(console, str(error))
         raise typer.Exit(UNUSABLE) from None

@@ -10,14 +10,15 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from msgspec import Struct
 from rich.console import Console
 
 from runtime.replay import report
 from runtime.replay.cleaning import Line, Skipped, clean
 from runtime.replay.comparison import compare, read_actual, read_baseline
-from runtime.replay.independent_sum import add_up
+from runtime.replay.independent_sum import Expected, add_up
 from runtime.replay.order_file import OrderFileError, read_rows
-from runtime.replay.plan import make_plan
+from runtime.replay.plan import Plan, make_plan
 from runtime.replay.shop import Shop
 from runtime.service_client import ServiceClient
 from runtime.throwaway_service import ServiceAddress
@@ -40,15 +41,29 @@ def clean_file(path: Path) -> tuple[int, list[Line], Counter[str]]:
     return len(rows), lines, dirt
 
 
-async def replay(path: Path, service: ServiceAddress, concurrency: int, console: Console) -> bool:
-    """Play the file at `path` against `service`, `concurrency` requests at a time. True if everything agrees.
+class Prepared(Struct, frozen=True):
+    """A file that can be played."""
 
-    Raises OrderFileError, or ServiceError when the service cannot be used.
-    """
+    name: str
+    rows: int
+    plan: Plan
+    expected: Expected
+    dirt: Counter[str]
+
+
+def prepare(path: Path) -> Prepared:
+    """Read, clean, plan and add up a file, before any service is touched. Raises OrderFileError."""
     count, lines, dirt = clean_file(path)
-    plan = make_plan(lines)
-    expected = add_up(lines)
-    report.show_file(console, path.name, count, plan, dirt)
+    return Prepared(path.name, count, make_plan(lines), add_up(lines), dirt)
+
+
+async def replay(file: Prepared, service: ServiceAddress, concurrency: int, console: Console) -> bool:
+    """Play `file` against `service`, `concurrency` requests at a time. True if everything agrees.
+
+    Raises ServiceError when the service cannot be used.
+    """
+    plan, expected = file.plan, file.expected
+    report.show_file(console, file.name, file.rows, plan, file.dirt)
     async with (
         ServiceClient(service.url, service.admin_key, connections=concurrency) as admin,
         ServiceClient(service.url, service.storefront_key, connections=concurrency) as storefront,
