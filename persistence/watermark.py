@@ -41,8 +41,12 @@ class _Waiter:
         on_reached, self.on_reached = self.on_reached, None
         if self.timer is not None:
             self.timer.cancel()
-        if on_reached is not None:
+        if on_reached is None:
+            return
+        try:
             on_reached(reached)
+        except Exception:  # noqa: BLE001 - a caller's mistake is its own: the others in line must still hear
+            structlog.get_logger("persistence.watermark").exception("a wait for the ledger ended in an error")
 
 
 class _Line:

@@ -313,6 +313,7 @@ class Flusher:
         self._say(state="halted", reason=reason)
         until = time.monotonic() + self._settings.halted_retry_ms / 1000
         while not self._stop.is_set() and time.monotonic() < until:
+            self._measure_lag_quietly()
             self._report_quietly()
             self._stop.wait(self._settings.report_every_ms / 1000)
         self._report_due = 0.0
@@ -326,6 +327,8 @@ class Flusher:
                 self._say(reason=f"waits for {where}")
             self._say(failures=self._status.failures + 1)
             self._waits_for = where
+        if where == "Postgres":
+            self._measure_lag_quietly()
         longer_ms = max(settings.first_back_off_ms, self._back_off_ms * 2)
         self._back_off_ms = min(longer_ms, settings.last_back_off_ms)
         self._stop.wait(self._back_off_ms / 1000)
@@ -334,18 +337,25 @@ class Flusher:
         """Between two flushes: trim and report when it is time."""
         now = time.monotonic()
         if now >= self._report_due:
-            self._measure_lag(cursor)
+            self._measure_lag()
             self._report()
         if now >= self._trim_due:
             self._trim(cursor)
             self._trim_due = time.monotonic() + self._settings.trim_every_ms / 1000
 
-    def _measure_lag(self, cursor: Cursor) -> None:
+    def _measure_lag(self) -> None:
         epoch, seq = self._reader.written()
-        lag_events = max(0, seq - cursor.seq) if epoch == cursor.epoch else 0
+        lag_events = max(0, seq - self._status.seq) if epoch == self._status.epoch else 0
         oldest_ms = self._reader.oldest_after(self._position) if lag_events else None
         lag_ms = max(0, self._reader.server_now_ms() - oldest_ms) if oldest_ms is not None else 0
         self._say(lag_events=lag_events, lag_ms=lag_ms)
+
+    def _measure_lag_quietly(self) -> None:
+        """Measure if Redis answers: how far the ledger is behind matters most while it stands still."""
+        try:
+            self._measure_lag()
+        except RedisError as error:
+            self._log.warning("lag not measured", reason=f"{type(error).__name__}: {error}")
 
     def _trim(self, cursor: Cursor) -> None:
         extent = self._reader.extent()

@@ -115,8 +115,8 @@ async def test_every_selective_filter_pages_by_its_index(database: Database, dat
 
     with psycopg.connect(psycopg_url(database_url), autocommit=True) as connection:
         connection.execute(
-            "INSERT INTO inventory_transactions (seq, quantity, previous_stock, new_stock, created_at, partition, epoch,"
-            " line, sku, transaction_type, reference_type, reference_id, created_by)"
+            "INSERT INTO inventory_transactions (seq, quantity, previous_stock, new_stock, created_at, partition,"
+            " epoch, line, sku, transaction_type, reference_type, reference_id, created_by)"
             " SELECT n, -1, 1, 0, '2026-01-01'::timestamptz + n * interval '1 second', 0, 1, 0, 'S' || n % 50,"
             " CASE WHEN n % 1000 = 0 THEN 'DAMAGE' ELSE 'OUT' END, 'Order', 'o' || n % 7, 'key_' || n % 40"
             " FROM generate_series(1, 30000) n"
@@ -134,7 +134,8 @@ async def test_every_selective_filter_pages_by_its_index(database: Database, dat
                 str(line)
                 for (line,) in connection.execute(
                     f"EXPLAIN (COSTS OFF) SELECT * FROM inventory_transactions WHERE {condition}"
-                    " AND (created_at, id) < ('2026-01-01 06:00:00+00', 20000) ORDER BY created_at DESC, id DESC LIMIT 51"
+                    " AND (created_at, id) < ('2026-01-01 06:00:00+00', 20000)"
+                    " ORDER BY created_at DESC, id DESC LIMIT 51"
                 )
             )
             assert "Index Scan Backward" in plan, f"{condition}\n{plan}"

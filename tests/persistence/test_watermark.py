@@ -77,6 +77,17 @@ async def test_a_caller_who_goes_away_harms_nobody(watermark: Watermark, databas
     assert await staying
 
 
+async def test_a_callback_that_fails_harms_nobody(watermark: Watermark, database_url: str) -> None:
+    def fails(_: bool) -> None:
+        raise ZeroDivisionError
+
+    watermark.watch(0, 1, 1, 10, fails)
+    staying = asyncio.create_task(watermark.reached(0, 1, 1, 10))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(commit, database_url, 1)
+    assert await staying
+
+
 async def test_another_epoch(watermark: Watermark, database_url: str) -> None:
     old = asyncio.create_task(watermark.reached(0, 1, 50, 10))
     new = asyncio.create_task(watermark.reached(0, 2, 3, 10))

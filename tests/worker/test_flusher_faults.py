@@ -186,6 +186,7 @@ def test_redis_and_postgres_come_and_go(
         postgres.kill()
         busy(journal, 3)
         wait_until(lambda: running.status.reason == "waits for Postgres")
+        wait_until(lambda: running.status.lag_events > 0 and running.status.lag_ms > 0)
         postgres.start()
         wait_until(arrived, timeout_s=20)
         redis_server.kill()
