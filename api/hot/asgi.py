@@ -130,9 +130,11 @@ async def send_last(body: bytes, receive: Receive, send: Send) -> None:
 
 def answer_headers(exchange: Exchange, status: int, body: bytes, extra: Headers) -> list[tuple[bytes, bytes]]:
     """Every header of an answer."""
-    return [
+    headers = [
         (b"content-type", b"application/json" if status < 400 else PROBLEM_JSON),
         (b"content-length", b"%d" % len(body)),
-        (b"x-request-id", exchange.log_id()),
         *extra,
     ]
+    if exchange.needs_id(status):
+        headers.append((b"x-request-id", exchange.log_id()))
+    return headers

@@ -95,6 +95,13 @@ class Exchange:
             given = self.request_id = b"%b-%x" % (_process, next(_numbers))
         return given
 
+    def needs_id(self, status: int) -> bool:
+        """True if the answer must carry the request's id: the client gave one, or the logs may hold one.
+
+        An ordinary success leaves no line in the logs, and its reservation id says more.
+        """
+        return status >= 400 or bool(self.request_id) or self.endpoint.access_log
+
     def answer(self, status: int, body: bytes, headers: Headers = ()) -> None:
         """Send the answer. Only the first call counts; one that comes after the client left is dropped."""
         if self.answered:

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.hot.asgi import LINGER_S, request_timeout, too_large
 from api.hot.exchange import Exchange, Headers
+from api.hot.whole_request import WholeReader
 from api.problems import PROBLEM_JSON, Problem
 
 if TYPE_CHECKING:
@@ -89,7 +90,12 @@ class HotProtocol(HttpToolsProtocol):
         self._parts: list[bytes] = []
         self._size = 0
         self._receiving_since = 0.0
+        self._whole = WholeReader()
+        self._between = True
+        """True while uvicorn's parser stands between two requests."""
         self._active = True
+        self._idle_s = 0.0
+        self._tick_s = min(self.timeout_keep_alive, self.hot.settings.body_timeout_s)
         self._idle_timer: asyncio.TimerHandle | None = None
 
     # Connection
@@ -97,7 +103,7 @@ class HotProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection."""
         super().connection_made(transport)
-        self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._check_idle)
+        self._idle_timer = self.loop.call_later(self._tick_s, self._check_idle)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End a connection. A batch that carries one of its requests goes on; the answer is dropped."""
@@ -108,9 +114,48 @@ class HotProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came in."""
+        """Bytes came in: nearly always one whole request."""
         self._active = True
+        cycle = self.cycle
+        if (
+            self._between
+            and (cycle is None or cycle.response_complete)
+            and not self.flow.write_paused
+            and self._whole.read(data)
+            and self._run_whole()
+        ):
+            return
         super().data_received(data)
+
+    def _run_whole(self) -> bool:
+        whole = self._whole
+        path, _, query = whole.url.partition(b"?")
+        if whole.method not in _METHODS or b"%" in path:
+            return False
+        found = self.hot.route(whole.method, path)
+        if found is None:
+            return False
+        exchange = _WireExchange(self)
+        if not exchange.read_headers(whole.headers.items()) or (exchange.connection and not whole.is_http_1_1()):
+            return False
+        endpoint, exchange.argument = found
+        exchange.body = body = whole.body
+        if len(body) > endpoint.max_body_bytes:
+            return False
+        exchange.endpoint = endpoint
+        exchange.query = query
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        self._take()
+        self.hot.dispatch(exchange)
+        return True
+
+    def _take(self) -> None:
+        """Put a hot request into uvicorn's books."""
+        cycle = self._hot_cycle
+        cycle.response_complete = False
+        cycle.keep_alive = True
+        self.cycle = cycle  # type: ignore[assignment]
 
     def _check_idle(self) -> None:
         """Close a connection that has been silent, or that has been sending one request for too long.
@@ -120,20 +165,28 @@ class HotProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         since = self._receiving_since
-        if since and self.loop.time() - since > self.hot.settings.body_timeout_s:
+        # A cold request under way has a time limit of its own, in api/app.py.
+        answering = self.cycle is not None and not self.cycle.response_complete
+        ours = self._exchange is not None or not answering
+        if since and ours and self.loop.time() - since > self.hot.settings.body_timeout_s:
             self._refuse_unread(request_timeout())
             return
-        if self._active or since or not (self.cycle is None or self.cycle.response_complete):
+        if self._active or since or answering:
             self._active = False
-            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._check_idle)
+            self._idle_s = 0.0
         else:
-            self.transport.close()
+            self._idle_s += self._tick_s
+            if self._idle_s >= self.timeout_keep_alive:
+                self.transport.close()
+                return
+        self._idle_timer = self.loop.call_later(self._tick_s, self._check_idle)
 
     # Parser callbacks
 
     def on_message_begin(self) -> None:
         """A request begins. uvicorn's own preparations are put off until it is known to be unusual."""
         self._receiving_since = self.loop.time()
+        self._between = False
         self._exchange = None
         self.url = b""
         self.headers = []
@@ -172,10 +225,7 @@ class HotProtocol(HttpToolsProtocol):
         endpoint, exchange.argument = found
         exchange.endpoint = endpoint
         exchange.query = query
-        cycle = self._hot_cycle
-        cycle.response_complete = False
-        cycle.keep_alive = True
-        self.cycle = cycle  # type: ignore[assignment]
+        self._take()
         self._exchange = exchange
         if int(exchange.declared_length) > endpoint.max_body_bytes:
             self._refuse_unread(too_large(endpoint.max_body_bytes))
@@ -192,6 +242,7 @@ class HotProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._receiving_since = 0.0
+        self._between = True
         exchange = self._exchange
         if exchange is None:
             super().on_message_complete()
@@ -213,12 +264,11 @@ class HotProtocol(HttpToolsProtocol):
             _DefaultHeaders.source = defaults
         cycle = self._hot_cycle
         more = b"".join([b"%b: %b\r\n" % header for header in headers]) if headers else b""
+        if exchange.needs_id(status):
+            more += b"x-request-id: %b\r\n" % exchange.log_id()
         if not cycle.keep_alive and (b"connection", b"close") not in headers:
             more += b"connection: close\r\n"
-        transport.write(
-            b"%b%d\r\nx-request-id: %b\r\n%b%b\r\n%b"
-            % (_STARTS[status], len(body), exchange.log_id(), _DefaultHeaders.text, more, body)
-        )
+        transport.write(b"%b%d\r\n%b%b\r\n%b" % (_STARTS[status], len(body), _DefaultHeaders.text, more, body))
         cycle.response_complete = True
         self._active = True
         if not cycle.keep_alive:
