@@ -79,6 +79,13 @@ def urls_of(settings: Settings) -> tuple[str, str]:
     return settings.redis_url.get_secret_value(), settings.database_url.get_secret_value()
 
 
+def given_keys(settings: Settings) -> BootstrapKeys | None:
+    """The bootstrap keys, if both were given as settings."""
+    if settings.admin_key is None or settings.storefront_key is None:
+        return None
+    return BootstrapKeys(settings.admin_key.get_secret_value(), settings.storefront_key.get_secret_value())
+
+
 def open_store(settings: Settings, keys: BootstrapKeys | None, *, migrate: bool) -> OpenedStore:
     """Reach both servers, audit them, bring the tables up to date (or check that they are), open the partition.
 

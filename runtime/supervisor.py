@@ -30,7 +30,7 @@ from runtime.http_socket import bind_http_socket, http_url, listen
 from runtime.restarts import Change, KeptAlive
 from runtime.settings import Settings, environment_of, without_password
 from runtime.status_display import ProcessRow, StatusDisplay
-from runtime.store import FactsNow, OpenedStore, StoreWatch, open_store, urls_of
+from runtime.store import OpenedStore, StoreWatch, given_keys, open_store
 from runtime.welcome import welcome
 
 STEP_S: Final = 0.1
@@ -95,7 +95,9 @@ class Supervisor:
 
     def _run_parts(self, bound: socket.socket | None, woken: int) -> None:
         """Only processes of ours, on servers that are there already."""
-        urls_of(self._settings)
+        # What no restart will mend is refused here, once, and not by each child again and again.
+        store = open_store(self._settings, given_keys(self._settings), migrate=False)
+        self._say_warnings(store)
         title = "the worker"
         if bound is not None:
             listen(bound)
@@ -104,7 +106,7 @@ class Supervisor:
         self._wait_for_start(woken)
         self._display.say(f"Holdfast: {title} is ready")
         self._waiting_for_start = False
-        self._watch(None, title, woken)
+        self._watch(store, title, woken)
 
     def _run_everything(self, bound: socket.socket, woken: int) -> None:
         settings = self._settings
@@ -115,8 +117,7 @@ class Supervisor:
             update={"redis_url": SecretStr(redis_url), "database_url": SecretStr(database_url)}
         )
         store = open_store(running, keys, migrate=True)
-        for finding in store.warnings:
-            self._display.say(f"warning: {finding}")
+        self._say_warnings(store)
         listen(bound)
         self._start_processes(running, bound)
         self._wait_for_start(woken)
@@ -124,6 +125,10 @@ class Supervisor:
         self._welcome(store, keys, made, url)
         self._waiting_for_start = False
         self._watch(store, url, woken)
+
+    def _say_warnings(self, store: OpenedStore) -> None:
+        for finding in store.warnings:
+            self._display.say(f"warning: {finding}")
 
     def _start_servers(self) -> tuple[str, str]:
         """Start what no URL was given for; (Redis URL, Postgres URL)."""
@@ -198,8 +203,8 @@ class Supervisor:
                     missing.discard(child.name)
             _pause(woken)
 
-    def _watch(self, store: OpenedStore | None, title: str, woken: int) -> None:
-        watch = None if store is None else StoreWatch(store)
+    def _watch(self, store: OpenedStore, title: str, woken: int) -> None:
+        watch = StoreWatch(store)
         shown_at = 0.0
         self._display.begin()
         try:
@@ -209,13 +214,11 @@ class Supervisor:
                     self._tell(child.step(now))
                 if self._display.is_terminal and now - shown_at >= SHOW_EVERY_S:
                     shown_at = now
-                    facts = FactsNow(None, None, None) if watch is None else watch.facts()
-                    self._display.show(f"Holdfast: {title}", self._rows(now), facts)
+                    self._display.show(f"Holdfast: {title}", self._rows(now), watch.facts())
                 _pause(woken)
         finally:
             self._display.end()
-            if watch is not None:
-                watch.close()
+            watch.close()
 
     def _stop(self) -> None:
         """Processes that take requests first, then the worker with its last flush, then the servers."""

@@ -27,9 +27,8 @@ from engine import Engine, EngineSettings
 from persistence.database import Database
 from persistence.queries.api_keys import ApiKeys
 from persistence.watermark import Watermark
-from runtime.data_folder import BootstrapKeys
 from runtime.settings import Settings
-from runtime.store import OpenedStore, open_store
+from runtime.store import OpenedStore, given_keys, open_store
 from worker.flusher import FlusherSettings
 from worker.service import Worker, WorkerSettings
 from worker.sweeper import SweeperSettings
@@ -60,13 +59,6 @@ def run_worker(settings: Settings, ready: Ready) -> None:
     store = open_store(settings, None, migrate=False)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_work(settings, store, ready))
-
-
-def given_keys(settings: Settings) -> BootstrapKeys | None:
-    """The bootstrap keys, if both were given as settings."""
-    if settings.admin_key is None or settings.storefront_key is None:
-        return None
-    return BootstrapKeys(settings.admin_key.get_secret_value(), settings.storefront_key.get_secret_value())
 
 
 def engine_settings(settings: Settings, epoch: int) -> EngineSettings:

@@ -281,3 +281,47 @@ def _python_for(uid: int, folder: Path) -> tuple[dict[str, str], list[str]]:
         project = folder / "project"
     environment |= {"PYTHONHOME": str(base), "PYTHONPATH": f"{project}:{packages}", "PYTHONDONTWRITEBYTECODE": "1"}
     return environment, [str(base / "bin" / version), "-c", "from runtime.cli import main; main()"]
+
+
+def test_the_roles_run_apart_as_in_containers(
+    make_redis: Callable[..., EmbeddedRedis],
+    make_postgres: Callable[..., EmbeddedPostgres],
+    server_folder: Path,
+    wait_until: WaitUntil,
+) -> None:
+    """`migrate`, `worker` and `api`, each a process of its own against given servers, without a data directory."""
+    environment = clean_environment() | {
+        "HOLDFAST_REDIS_URL": make_redis().url,
+        "HOLDFAST_DATABASE_URL": make_postgres().url,
+        "HOLDFAST_ADMIN_KEY": "an-admin-key-of-some-length",
+        "HOLDFAST_STOREFRONT_KEY": "a-storefront-key-of-some-length",
+        "HOLDFAST_PORT": "0",
+        "HOLDFAST_WORKERS": "2",
+        "HOLDFAST_DATA_DIR": str(server_folder / "never-made"),
+    }
+    holdfast = [sys.executable, "-c", "from runtime.cli import main; main()"]
+    early = subprocess.run(
+        [*holdfast, "worker"], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert early.returncode == 2
+    assert "run `holdfast migrate`" in early.stderr
+    subprocess.run([*holdfast, "migrate"], env=environment, check=True, timeout=60)
+    log = server_folder / "log"
+    with log.open("wb") as output:
+        roles = [
+            subprocess.Popen([*holdfast, role], env=environment, stdout=output, stderr=output)
+            for role in ("worker", "api")
+        ]
+    try:
+        wait_until(lambda: log.read_text().count(" is ready") == 2, 60, "both say that they are ready")
+        url = re.findall(r"http://[\d.:]+", log.read_text())[0]
+        wait_until(lambda: httpx.get(f"{url}/readyz").status_code == 200, 20, "ready")
+        with httpx.Client(base_url=url, headers={"Authorization": "Bearer an-admin-key-of-some-length"}) as client:
+            answer = client.put("/inventory/products/MUG", json={"name": "Mug", "initial_stock": 5})
+            assert answer.status_code == 201, answer.text
+    finally:
+        for role in roles:
+            role.terminate()
+        codes = [role.wait(30) for role in roles]
+    assert codes == [0, 0], log.read_text()
+    assert not (server_folder / "never-made").exists()
