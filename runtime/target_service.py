@@ -1,17 +1,19 @@
-"""Which service a command drives: the one it is told, or a throw-away one of its own.
+"""Which service a command drives: the one it is told, the one that runs on the data directory, or one of its own.
 
-Owns the rules for `--url`, keys and `--embedded`. Never sends a request.
+Owns the rules for `--url`, keys, `--data-dir` and `--embedded`. Never sends a request.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from runtime.data_folder import read_bootstrap_keys
-from runtime.settings import load_settings
+from msgspec import Struct
+
+from runtime.data_folder import DataFolderUnusable, read_bootstrap_keys, read_running_servers
+from runtime.settings import SettingsInvalid, load_settings
 from runtime.throwaway_service import ServiceAddress, throwaway_service
 
 
@@ -19,38 +21,53 @@ class TargetInvalid(ValueError):
     """The options do not name a service and its keys; the message says which is missing."""
 
 
+class Target(Struct, frozen=True):
+    """The options as given; None: not given."""
+
+    url: str | None
+    admin_key: str | None
+    storefront_key: str | None
+    data_dir: Path | None
+    embedded: bool
+
+    def __repr__(self) -> str:
+        """Without the keys: this may end up in a traceback."""
+        return f"Target({self.url}, {self.data_dir}, embedded={self.embedded})"
+
+
 @contextmanager
-def target_service(
-    url: str | None, admin_key: str | None, storefront_key: str | None, *, embedded: bool, workers: int = 1
-) -> Iterator[ServiceAddress]:
+def target_service(target: Target) -> Iterator[ServiceAddress]:
     """The service to drive. Raises TargetInvalid, or ThrowawayFailed with `embedded`."""
-    if embedded:
-        if url or admin_key or storefront_key:
-            raise TargetInvalid("--embedded runs a service of its own: give neither --url nor keys with it")
-        with throwaway_service(workers) as address:
+    if target.embedded:
+        if target.url or target.data_dir:
+            raise TargetInvalid("--embedded runs a service of its own: give neither --url nor --data-dir with it")
+        with throwaway_service() as address:
             yield address
     else:
-        yield running_service(url, admin_key, storefront_key)
+        yield running_service(target)
 
 
-def running_service(url: str | None, admin_key: str | None, storefront_key: str | None) -> ServiceAddress:
-    """A running service: as given, else from HOLDFAST_* variables and the data directory's keys.json."""
-    settings = load_settings()
-    address = url or f"http://{settings.host}:{settings.port}"
-    parts = urlsplit(address)
+def running_service(target: Target) -> ServiceAddress:
+    """A running service: as given, else the one on the data directory. Raises TargetInvalid."""
+    try:
+        settings = load_settings(data_dir=target.data_dir)
+        servers = read_running_servers(settings.data_folder)
+        kept = read_bootstrap_keys(settings.data_folder)
+    except (SettingsInvalid, DataFolderUnusable) as error:
+        raise TargetInvalid(str(error)) from error
+    url = target.url or (
+        servers.http_url if servers and servers.http_url else f"http://{settings.host}:{settings.port}"
+    )
+    parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise TargetInvalid(f"not an address such as http://127.0.0.1:8000: {parts.scheme}://{parts.hostname}")
-    kept = None
-    if url is None or os.environ.get("HOLDFAST_DATA_DIR"):
-        # Keys of a local service go only to that service, never to an address that somebody typed.
-        kept = read_bootstrap_keys(settings.data_folder)
-    admin = admin_key or (settings.admin_key.get_secret_value() if settings.admin_key else None)
-    storefront = storefront_key or (settings.storefront_key.get_secret_value() if settings.storefront_key else None)
-    admin = admin or (kept.admin_key if kept else None)
-    storefront = storefront or (kept.storefront_key if kept else None)
+    # Keys that a data directory keeps go only to the service that runs on it, never to an address somebody typed.
+    own = kept if target.url is None or (servers is not None and target.url.rstrip("/") == servers.http_url) else None
+    admin = target.admin_key or (own.admin_key if own else None)
+    storefront = target.storefront_key or (own.storefront_key if own else None)
     if not admin or not storefront:
         raise TargetInvalid(
-            "two keys are needed: HOLDFAST_ADMIN_KEY and HOLDFAST_STOREFRONT_KEY, or --admin-key and --storefront-key "
-            "(`holdfast up` keeps its own in <data dir>/keys.json); or use --embedded"
+            "two keys are needed: HOLDFAST_ADMIN_KEY and HOLDFAST_STOREFRONT_KEY, --admin-key and --storefront-key, or "
+            "the --data-dir of a running `holdfast up`, which keeps them; or use --embedded"
         )
-    return ServiceAddress(address, admin, storefront)
+    return ServiceAddress(url, admin, storefront)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Final
@@ -23,14 +24,17 @@ _RECONNECT_S: Final = 0.05
 _WATCH_S: Final = 0.25
 
 
-class WireAnswer(Struct):
+class WireAnswer(Struct, gc=False):
     """An answer; status 0 when none came."""
 
     status: int = 0
     body: bytes = b""
     replayed: bool = False
     sent_s: float = 0.0
-    """When the bytes went to a connection, on the loop's clock; the time before that was spent waiting for one."""
+    """Monotonic instant at which the bytes went to a connection; the time before that was spent waiting for one.
+
+    Not the event loop's own clock, which may tick in milliseconds.
+    """
     answered_s: float = 0.0
 
 
@@ -102,7 +106,7 @@ class _Connection(asyncio.Protocol):
         waiting, self.waiting = self.waiting, None
         if waiting is not None and not waiting.done():
             self._answer.status = 0
-            self._answer.answered_s = self._loop.time()
+            self._answer.answered_s = time.monotonic()
             waiting.set_result(self._answer)
         self._on_lost(self)
 
@@ -122,7 +126,7 @@ class _Connection(asyncio.Protocol):
             return
         answer.status = status
         answer.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        answer.answered_s = self._loop.time()
+        answer.answered_s = time.monotonic()
         self._body = []
         if not waiting.done():
             waiting.set_result(answer)
@@ -142,7 +146,7 @@ class _Connection(asyncio.Protocol):
     def send(self, request: bytes, waiting: asyncio.Future[WireAnswer]) -> None:
         assert self._transport is not None  # noqa: S101 - only idle connections are sent on
         self.waiting = waiting
-        self._answer = WireAnswer(sent_s=self._loop.time())
+        self._answer = WireAnswer(sent_s=time.monotonic())
         self._transport.write(request)
 
     def abort(self) -> None:
@@ -189,7 +193,7 @@ class Wire:
             if connection.is_open:
                 connection.send(request, waiting)
                 return await waiting
-        self._queue.append((request, waiting, self._loop.time()))
+        self._queue.append((request, waiting, time.monotonic()))
         return await waiting
 
     async def _connect(self) -> None:
@@ -211,7 +215,7 @@ class Wire:
         """The request that has waited longest for a connection was never sent; its sender learns no more than that."""
         _, waiting, _ = self._queue.popleft()
         if not waiting.done():
-            waiting.set_result(WireAnswer(sent_s=self._loop.time(), answered_s=self._loop.time()))
+            waiting.set_result(WireAnswer(sent_s=time.monotonic(), answered_s=time.monotonic()))
 
     def _on_lost(self, connection: _Connection) -> None:
         self._open.discard(connection)
@@ -230,7 +234,7 @@ class Wire:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(_WATCH_S)
-            now = self._loop.time()
+            now = time.monotonic()
             for connection in list(self._open):
                 if connection.waiting is not None and now - connection.sent_s > self._timeout_s:
                     connection.abort()

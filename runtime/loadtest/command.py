@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
 import typer
+import uvloop
 from rich.console import Console
 
 from runtime.loadtest.html_report import page_of
@@ -18,7 +19,7 @@ from runtime.loadtest.report import show
 from runtime.loadtest.schedule import Sale
 from runtime.loadtest.session import flash_sale
 from runtime.service_client import ServiceError
-from runtime.target_service import TargetInvalid, target_service
+from runtime.target_service import Target, TargetInvalid, target_service
 from runtime.throwaway_service import ThrowawayFailed
 
 BROKEN: Final = 1
@@ -33,6 +34,9 @@ def loadtest(  # noqa: PLR0917 - options of a command
     ] = None,
     storefront_key: Annotated[
         str | None, typer.Option(envvar="HOLDFAST_STOREFRONT_KEY", show_envvar=True, help="Key with role storefront.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Data directory of a running `holdfast up`: its address and keys.")
     ] = None,
     embedded: Annotated[
         bool, typer.Option("--embedded", help="Run a throw-away service for this and remove it afterwards.")
@@ -73,10 +77,11 @@ def loadtest(  # noqa: PLR0917 - options of a command
     )
     console.print(f"seed {sale.seed}")
     try:
-        with target_service(
-            url, None if embedded else admin_key, None if embedded else storefront_key, embedded=embedded
-        ) as service:
-            outcome = asyncio.run(flash_sale(service, sale, connections, processes, console.print))
+        with (
+            target_service(Target(url, admin_key, storefront_key, data_dir, embedded)) as service,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            outcome = runner.run(flash_sale(service, sale, connections, processes, console.print))
     except (TargetInvalid, ThrowawayFailed, ServiceError) as error:
         _refuse(console, str(error))
     show(console, outcome)

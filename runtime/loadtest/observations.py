@@ -18,7 +18,7 @@ class Verb(StrEnum):
     RELEASE = "release"
 
 
-class Seen(Struct, frozen=True, array_like=True):
+class Seen(Struct, frozen=True, array_like=True, gc=False):
     """One request as it was sent and answered. Instants are seconds of the machine's monotonic clock."""
 
     buyer: int

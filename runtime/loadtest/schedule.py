@@ -66,7 +66,7 @@ class Sale(Struct, frozen=True):
         return self.buyers / self.rate
 
 
-class Buyer(Struct, frozen=True, array_like=True):
+class Buyer(Struct, frozen=True, array_like=True, gc=False):
     """One buyer."""
 
     number: int

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+import uvloop
 from rich.console import Console
 
 from runtime.replay.order_file import OrderFileError
 from runtime.replay.session import prepare
 from runtime.replay.session import replay as play
 from runtime.service_client import ServiceError
-from runtime.target_service import TargetInvalid, target_service
+from runtime.target_service import Target, TargetInvalid, target_service
 from runtime.throwaway_service import ThrowawayFailed
 
 SAMPLE: Final = Path(__file__).parent.parent / "samples" / "online-retail-2010-12-sample.csv.gz"
@@ -30,12 +31,17 @@ def replay(  # noqa: PLR0917 - options of a command
         Path | None,
         typer.Argument(help="Order file, CSV or CSV.GZ, with the columns of the Online Retail data set.", exists=True),
     ] = None,
-    url: Annotated[str | None, typer.Option(help="Address of a running service.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Address of a running service. Default: the one on the data directory.")
+    ] = None,
     admin_key: Annotated[
         str | None, typer.Option(envvar="HOLDFAST_ADMIN_KEY", show_envvar=True, help="Key with role admin.")
     ] = None,
     storefront_key: Annotated[
         str | None, typer.Option(envvar="HOLDFAST_STOREFRONT_KEY", show_envvar=True, help="Key with role storefront.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Data directory of a running `holdfast up`: its address and keys.")
     ] = None,
     embedded: Annotated[
         bool, typer.Option("--embedded", help="Run a throw-away service for this and remove it afterwards.")
@@ -45,7 +51,7 @@ def replay(  # noqa: PLR0917 - options of a command
     """Play a shop's order file through the HTTP API, then hold Redis and the ledger against the file, SKU by SKU.
 
     Every invoice becomes one reservation and is confirmed with its number as order id; invoices that start with C come
-    back as returns; other negative lines are written off as damage. Without FILE: a committed sample of one real day.
+    back as returns; other negative lines are written off as damage. Without FILE: a sample of three real days.
 
     Exit code 0: counters, levels and ledger agree with the file. 1: a difference, or an order was refused. 2: the file
     or the service cannot be used.
@@ -53,13 +59,11 @@ def replay(  # noqa: PLR0917 - options of a command
     console = Console()
     try:
         orders = prepare(file or SAMPLE)
-        with target_service(
-            url,
-            None if embedded else admin_key,
-            None if embedded else storefront_key,
-            embedded=embedded,
-        ) as service:
-            agrees = asyncio.run(play(orders, service, concurrency, console))
+        with (
+            target_service(Target(url, admin_key, storefront_key, data_dir, embedded)) as service,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            agrees = runner.run(play(orders, service, concurrency, console))
     except (OrderFileError, TargetInvalid, ThrowawayFailed, ServiceError) as error:
         _say(console, str(error))
         raise typer.Exit(UNUSABLE) from None
