@@ -1,4 +1,4 @@
-"""Chapter 1: what is on the shelf: on_hand units, some of them reserved; the rest, less a safety stock, is available."""
+"""Chapter 1: what is on the shelf: on_hand units, some reserved; the rest, less a safety stock, is available."""
 
 from __future__ import annotations
 

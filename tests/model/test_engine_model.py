@@ -22,9 +22,6 @@ from hypothesis.stateful import run_state_machine_as_test
 
 import lua
 from engine import Engine, EngineSettings
-from engine.batcher import Batcher, BatcherSettings
-from engine.keys import partition_keys
-from engine.link import parse_url
 from engine.scripts import Script, compose
 from tests.model.engine_machine import EngineMachine, bound
 
@@ -41,26 +38,6 @@ def runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
-async def connect(url: str, script: Script) -> Engine:
-    """An engine that runs a script of ours."""
-    chosen = EngineSettings()
-    batcher = Batcher(
-        parse_url(url),
-        script,
-        partition_keys(0),
-        BatcherSettings(
-            epoch=chosen.epoch,
-            retention_ms=chosen.retention_ms,
-            idempotency_window_ms=chosen.idempotency_window_ms,
-            links=chosen.links,
-            max_queue=chosen.max_queue,
-            clock_ms=None,
-        ),
-    )
-    await batcher.start()
-    return Engine(batcher, redis.asyncio.Redis.from_url(url))
-
-
 @pytest.fixture
 def machine_of(
     runner: asyncio.Runner, redis_url: str, redis_client: redis.Redis
@@ -68,7 +45,7 @@ def machine_of(
     engines: list[Engine] = []
 
     def make(script: Script) -> type[EngineMachine]:
-        engines.append(runner.run(connect(redis_url, script)))
+        engines.append(runner.run(Engine.connect(redis_url, EngineSettings(script=script))))
         return bound(runner, engines[-1], redis_client)
 
     yield make
