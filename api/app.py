@@ -78,10 +78,20 @@ class Application:
         limit = self.services.settings.max_body_bytes
         status = 500
         taken = 0
+        complete = False
+        deadline = asyncio.get_running_loop().time() + self.services.settings.body_timeout_s
 
         async def limited_receive() -> asgi.Message:
-            nonlocal taken
-            message = await receive()
+            nonlocal taken, complete
+            if complete:
+                # Only the client's leaving can come now, and that may take as long as the answer.
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise asgi.request_timeout() from None
+            complete = not message.get("more_body", False)
             taken += len(message.get("body", b""))
             if taken > limit:
                 raise asgi.too_large(limit)

@@ -251,10 +251,12 @@ def test_clients_that_vanish_take_nobody_along(shop: Shop, request: pytest.Fixtu
 
 def test_a_request_that_never_ends_is_dropped(make_service: Callable[..., RunningService]) -> None:
     running = make_service(ApiSettings(body_timeout_s=0.3))
-    for adapter in ("protocol", "asgi"):
+    hot = reserve(good("A"))
+    cold = hot.replace("/inventory/reserve ", "/inventory/orders ")
+    for adapter, request in [("protocol", hot), ("asgi", hot), ("protocol", cold), ("asgi", cold)]:
         wire = Wire(running.ports[adapter])
         wire.socket.settimeout(20)
-        wire.send(reserve(good("A"))[:-5])
+        wire.send(request[:-5])
         status, headers, body = wire.read_answer()
         assert (status, headers["connection"], json.loads(body)["code"]) == (408, "close", "request-timeout")
         wait_until(wire.is_closed, what="the server to close")

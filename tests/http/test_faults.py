@@ -218,6 +218,22 @@ def test_a_mistake_of_ours_shows_no_stack_trace(
         assert [line["request_id"] for line in failed] == ["find-me", "find-me"]
 
 
+def test_late_confirm_takes_the_stock_again_if_it_is_there(make_service: MakeService, shop_on: ShopOn) -> None:
+    shop = shop_on(make_service(ApiSettings(late_confirm=True)))
+    client = shop.as_("storefront")
+    sku, gone = shop.sku(5), shop.sku(1)
+    held, lost = shop.reserve(sku, 2, ttl_seconds=1), shop.reserve(gone, 1, ttl_seconds=1)
+    for one in (held, lost):
+        wait_until(
+            lambda one=one: client.get(f"{RESERVE}/{one['id']}").json()["status"] == "EXPIRED", what="the end of a hold"
+        )
+    shop.reserve(gone, 1)
+    answer = client.post(f"{RESERVE}/{held['id']}/confirm", json={"order_id": "o-1"})
+    assert (answer.status_code, answer.json()["status"]) == (200, "COMPLETED")
+    assert shop.level(sku) == (3, 0)
+    assert_problem(client.post(f"{RESERVE}/{lost['id']}/confirm"), 410, "reservation-expired")
+
+
 class TestAgedOutOfRedis:
     """What only Postgres remembers is answered from there, by every verb."""
 
