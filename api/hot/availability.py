@@ -55,11 +55,10 @@ class AvailabilityEndpoint:
     def __call__(self, exchange: Exchange) -> None:
         """Look through the engine, so that due holds are given back first."""
         pairs = query_pairs(exchange.query) if exchange.query else []
-        quantity = quantity_of(pairs[0][1]) if len(pairs) == 1 and pairs[0][0] == "quantity" else 1
-        if len(pairs) > 1:
-            for name, value in pairs:
-                if name == "quantity":
-                    quantity = quantity_of(value)
+        quantity = 1
+        for name, value in pairs:
+            if name == "quantity":
+                quantity = quantity_of(value)
         one = exchange.argument
         skus = [one] if one else list(dict.fromkeys(value for name, value in pairs if name == "sku"))
         if not 1 <= len(skus) <= MAX_SKUS:

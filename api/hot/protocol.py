@@ -88,7 +88,7 @@ class HotProtocol(HttpToolsProtocol):
         self._hot_cycle = _HotCycle()
         self._exchange: _WireExchange | None = None
         self._parts: list[bytes] = []
-        self._size = 0
+        """Of the body that is coming in."""
         self._receiving_since = 0.0
         self._whole = WholeReader()
         self._between = True
@@ -188,6 +188,7 @@ class HotProtocol(HttpToolsProtocol):
         self._receiving_since = self.loop.time()
         self._between = False
         self._exchange = None
+        self._parts.clear()
         self.url = b""
         self.headers = []
 
@@ -237,7 +238,7 @@ class HotProtocol(HttpToolsProtocol):
         if exchange is None:
             super().on_body(body)
         elif not exchange.answered:
-            exchange.body = exchange.body + body if exchange.body else body
+            self._parts.append(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -249,7 +250,9 @@ class HotProtocol(HttpToolsProtocol):
             return
         self._exchange = None
         if not exchange.answered:
+            exchange.body = b"".join(self._parts)
             self.hot.dispatch(exchange)
+        self._parts.clear()
 
     # Answers
 
