@@ -490,6 +490,7 @@ GARBAGE = {
     "a member that is not text": b"\xff" * 40,
     "a hold that the counters do not cover": "0" * 36 + " A=999999",
     "a SKU that is gone": "0" * 36 + " GONE=1",
+    "lines that are none": "0" * 36 + " A=0",
 }
 
 
