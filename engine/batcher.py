@@ -43,6 +43,8 @@ REPLY_TIMEOUT_S: Final = 10.0
 RECONNECT_FIRST_S: Final = 0.02
 RECONNECT_MOST_S: Final = 1.0
 MAX_DAMAGED: Final = 1_000
+SHORT_LINES: Final = 80
+"""Characters of lines below which a command counts as one line."""
 SMALLEST_SHARE: Final = 24
 """Commands below which a batch is not split over two links: a batch's fixed cost is that of about three commands."""
 
@@ -159,7 +161,8 @@ class Batcher:
             queue.clear()
         total = 0
         for taken, (command, _) in enumerate(waiting):
-            total += _weight(command)
+            # Most commands are a reserve of a line or two: asking costs them more than counting.
+            total += 1 if type(command) is Reserve and len(command.lines) < SHORT_LINES else _weight(command)
             if total > limits.MAX_BATCH_LINES and taken:
                 queue.extendleft(reversed(waiting[taken:]))
                 return waiting[:taken]
@@ -168,7 +171,12 @@ class Batcher:
     def _encode(self, waiting: list[Waiting]) -> bytes:
         commands = [command for command, _ in waiting]
         prefix, length = self._prefix, len(self._prefix) + BASE_LENGTH
-        bases = [base for command in commands for base in bases_of(command)]
+        bases: list[str] = []
+        for command in commands:
+            if type(command) is Reserve:
+                bases.append(command.base)
+            else:
+                bases.extend(bases_of(command))
         keys = "".join([f"${length}\r\n{prefix}{base}\r\n" for base in bases])
         # Each for itself: two wrong lengths could make up for each other, and break the protocol.
         if not {BASE_LENGTH}.issuperset(map(len, bases)):

@@ -31,12 +31,12 @@ def derived_base(purpose: str, caller: str, key: str) -> str:
     apart. The parts are length-prefixed, so no two triples give the same input.
     """
     text = f"{len(purpose)}:{len(caller)}:{purpose}{caller}{key}"
-    return blake2b(text.encode(), digest_size=12).hexdigest()
+    return blake2b(text.encode(), digest_size=12).digest().hex()
 
 
 def fingerprint(request: bytes) -> str:
     """16 hex digits that differ when two requests differ; never empty, since empty means "no idempotency key"."""
-    return blake2b(request, digest_size=8).hexdigest()
+    return blake2b(request, digest_size=8).digest().hex()
 
 
 def is_reservation_id(text: str) -> bool:
