@@ -3,13 +3,12 @@
     python -m bench.latency_half_peak
 
 Compares with the idle round trip in the same run: one request at a time. Peak is what wrk reaches with 64 connections.
-Arrivals are a Poisson process, and each latency counts from the scheduled instant (bench/open_loop.py). Caveat: the
+Arrivals are a Poisson process, and each latency counts from the scheduled instant (bench/generator.py). Caveat: the
 generator, in Python, shares its core with Valkey; how late it was itself is in the note, and is part of every latency.
 """
 
 from __future__ import annotations
 
-import secrets
 import statistics
 from contextlib import ExitStack
 from typing import Final
@@ -20,7 +19,7 @@ from bench import wrk
 from bench.commands import sku_names, stock_up
 from bench.cores import LOAD, on_core, require_two_cores
 from bench.figures import Figure, number
-from bench.open_loop import Generator, percentile
+from bench.generator import Generator, percentile, reserves
 from bench.rounds import Scale, compare, run_alone
 from bench.servers import STOREFRONT_KEY, HttpServer, holdfast_api, postgres, valkey
 from engine import Engine, EngineSettings
@@ -49,7 +48,7 @@ def _latencies(server: HttpServer, scale: Scale) -> list[Figure]:
     for turn in range(scale.rounds):
         peak = wrk.reserve(server.port, scale.seconds(2.0), STOREFRONT_KEY, SKUS).rate
         with on_core(LOAD):
-            generator = Generator(server.port, wrk.CONNECTIONS, STOREFRONT_KEY, SKUS, secrets.token_hex(6))
+            generator = Generator(server.port, wrk.CONNECTIONS, reserves(server.port, STOREFRONT_KEY, SKUS))
             idle = generator.one_at_a_time(scale.of(IDLE_REQUESTS))
             loaded = generator.open_loop(peak / 2, scale.seconds(SECONDS), SEED + turn)
             generator.close()

@@ -21,9 +21,11 @@ import msgspec
 from msgspec import Struct
 from rich.console import Console
 
+from bench import wrk
 from bench.figures import Figure, markdown, print_table
 from bench.rounds import Scale
 
+NEED_WRK: Final = ("http_hot_sku", "latency_half_peak")
 BENCHMARKS: Final = (
     "http_reserve",
     "http_hot_sku",
@@ -78,6 +80,9 @@ def main() -> int:
     busy, own = _busy_seconds(), _own_seconds()
     began = time.perf_counter()
     for name in chosen.only or BENCHMARKS:
+        if name in NEED_WRK and not wrk.is_there():
+            console.print(f"{name} left out: {wrk.MISSING}", highlight=False)
+            continue
         started = time.perf_counter()
         console.print(f"{name} ...", end=" ", highlight=False)
         figures += importlib.import_module(f"bench.{name}").measure(scale)

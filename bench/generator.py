@@ -1,18 +1,20 @@
-"""Sends reserves at scheduled instants over HTTP, whatever the answers do, and times each from its scheduled instant.
+"""A load generator in Python: requests at scheduled instants over HTTP (open loop), or as fast as they are answered.
 
-Owns the generator: keep-alive connections, arrivals of a Poisson process, and how late it was itself. A request that
-finds no free connection waits for one, and that wait counts: it is what a customer would wait. One thread; it sleeps in
-epoll with microsecond timeouts, since it shares its core with the database.
+Owns keep-alive connections, arrivals of a Poisson process, and how late it was itself. In the open loop a latency
+counts from the scheduled instant, and a request that finds no free connection waits for one: it is what a customer
+would wait. One thread; it sleeps with microsecond timeouts, since it shares its core with the database.
 """
 
 from __future__ import annotations
 
 import random
+import secrets
 import select
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 
 from msgspec import Struct
 
@@ -37,17 +39,33 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
+def reserves(port: int, api_key: str, skus: int) -> Callable[[], bytes]:
+    """Makes requests: each a reserve of one unit with an idempotency key and a customer of its own."""
+    head = (
+        f"POST /inventory/reserve HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {api_key}\r\n"
+        f"Content-Type: application/json\r\nIdempotency-Key: {secrets.token_hex(6)}-"
+    )
+    numbers = count(1)
+
+    def make() -> bytes:
+        number = next(numbers)
+        body = f'{{"customer_id":"customer-{number % 1_000_000:06d}","sku":"SKU-{number % skus:05d}","quantity":1}}'
+        return f"{head}{number}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+    return make
+
+
+def hellos(port: int) -> Callable[[], bytes]:
+    """Makes requests: GET /, always the same."""
+    request = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+    return lambda: request
+
+
 class Generator:
     """Connections to one server. Not for more than one run at a time."""
 
-    def __init__(self, port: int, connections: int, api_key: str, skus: int, run: str) -> None:
-        """`run`: a word that no other run uses in its idempotency keys."""
-        self._head = (
-            f"POST /inventory/reserve HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {api_key}\r\n"
-            f"Content-Type: application/json\r\nIdempotency-Key: {run}-"
-        )
-        self._skus = skus
-        self._number = 0
+    def __init__(self, port: int, connections: int, make: Callable[[], bytes]) -> None:
+        self._make = make
         self._epoll = select.epoll()
         self._sockets: dict[int, socket.socket] = {}
         for _ in range(connections):
@@ -103,6 +121,23 @@ class Generator:
                     free.append(handle)
         return Timings(latencies_ms=latencies, lateness_ms=lateness, refused=refused)
 
+    def closed_loop(self, seconds: float) -> tuple[int, int, float]:
+        """Send on every connection as soon as it was answered: (answers, refusals among them, seconds taken)."""
+        started = time.perf_counter()
+        under_way: dict[int, float] = {}
+        answers = refused = 0
+        for handle in self._sockets:
+            self._send(handle, started, under_way)
+        while under_way:
+            more = time.perf_counter() < started + seconds
+            for handle in self._readable(None):
+                del under_way[handle]
+                answers += 1
+                refused += not self._receive(handle)
+                if more:
+                    self._send(handle, started, under_way)
+        return answers, refused, time.perf_counter() - started
+
     def one_at_a_time(self, requests: int) -> Timings:
         """The idle round trip: the next request is sent when the last was answered."""
         handle = next(iter(self._sockets))
@@ -118,11 +153,8 @@ class Generator:
         return Timings(latencies_ms=latencies, lateness_ms=[], refused=refused)
 
     def _send(self, handle: int, scheduled: float, under_way: dict[int, float]) -> None:
-        number = self._number = self._number + 1
-        sku = number % self._skus
-        body = f'{{"customer_id":"customer-{number % 1_000_000:06d}","sku":"SKU-{sku:05d}","quantity":1}}'
         under_way[handle] = scheduled
-        self._sockets[handle].send(f"{self._head}{number}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        self._sockets[handle].send(self._make())
 
     def _readable(self, due: float | None) -> list[int]:
         """Connections with an answer; sleeps until there is one or the next request is due."""
@@ -133,7 +165,7 @@ class Generator:
         return [handle for handle, _ in self._epoll.poll(0)]
 
     def _receive(self, handle: int) -> bool:
-        """Read one whole answer; whether it is a 201."""
+        """Read one whole answer; whether its status is 2xx."""
         connection = self._sockets[handle]
         data = connection.recv(65_536)
         while not _is_whole(data):
@@ -141,7 +173,7 @@ class Generator:
                 raise RuntimeError("the server closed a connection")
             select.select([connection], [], [], 1.0)
             data += connection.recv(65_536)
-        return data.startswith(b"HTTP/1.1 201")
+        return data.startswith(b"HTTP/1.1 2")
 
 
 def _is_whole(data: bytes) -> bool:
