@@ -42,6 +42,8 @@ class ServiceAddress(Struct, frozen=True):
     url: str
     admin_key: str
     storefront_key: str
+    pid: int = 0
+    """Process of the supervisor; 0 when it is not ours."""
 
     def __repr__(self) -> str:
         """Without the keys: this may end up in a traceback."""
@@ -74,7 +76,7 @@ def throwaway_service(workers: int = 1, extra: Mapping[str, str] | None = None) 
             process = spawn([sys.executable, "-c", _START, "up"], env=environment, output=output)
         try:
             url = _wait_for_address(process, folder / "data" / SERVERS_FILE, log)
-            yield msgspec.structs.replace(address, url=url)
+            yield msgspec.structs.replace(address, url=url, pid=process.pid)
         finally:
             stop(process, signal.SIGTERM, STOP_TIMEOUT_S)
     finally:
