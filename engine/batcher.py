@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -48,6 +49,9 @@ SHORT_LINES: Final = 80
 SMALLEST_SHARE: Final = 24
 """Commands below which a batch is not split over two links: a batch's fixed cost is that of about three commands."""
 
+_SCRIPT_ERROR = re.compile(r"(?:ERR )?user_script:\d")
+"""An error of the script itself, unlike OOM, READONLY or WRONGTYPE, which every batch would meet."""
+
 _GROWING = (Reserve, Amend, Adjust, Configure)
 _decode_reply = msgspec.msgpack.Decoder(tuple[int, int, list[tuple[Any, ...]], list[str]]).decode
 
@@ -78,6 +82,8 @@ class Batcher:
         self._links: set[Link] = set()
         self._reconnecting = False
         self._damaged: set[str] = set()
+        self._suspects = 0
+        """Commands at the head of the queue that must travel alone: one of them stopped the script."""
         self._pump_planned = False
         self._closed = False
         self._all_answered = asyncio.Event()
@@ -150,7 +156,12 @@ class Batcher:
         while self._queue and self._idle:
             # Shared out over the idle links, so that one batch runs while another is parsed and answered.
             share = max(len(self._queue) // len(self._idle), SMALLEST_SHARE)
+            if self._suspects:
+                self._suspects -= 1
+                share = 1
             self._send(self._idle.pop(), self._take(min(share, limits.MAX_BATCH_COMMANDS)))
+        if not self._queue:
+            self._suspects = 0
 
     def _take(self, most: int) -> list[Waiting]:
         queue = self._queue
@@ -259,6 +270,11 @@ class Batcher:
             return
         self._idle.append(link)
         self.last_error = self._script.translate(message)
+        if _SCRIPT_ERROR.match(message) and len(waiting) > 1:
+            # Something in Redis that one of them names is damaged. Nothing was written; alone, only that one fails.
+            self._queue.extendleft(reversed(waiting))
+            self._suspects += len(waiting)
+            return
         freeing = [one for one in waiting if not isinstance(one[0], _GROWING)]
         if message.startswith("OOM") and 0 < len(freeing) < len(waiting):
             # Nothing was written. What only ends holds is let through alone, so that memory can come back.

@@ -26,6 +26,7 @@ from engine import (
     Read,
     Reply,
     Reserve,
+    Result,
     StoreRefused,
     limits,
 )
@@ -453,6 +454,35 @@ async def test_a_script_error_names_the_lua_file(open_engine: OpenEngine, redis_
 
     with pytest.raises(StoreRefused, match=r"lua/lib/load\.lua:\d+"):
         await engine.execute(holding())
+
+
+@pytest.mark.parametrize("damage", ["counters", "record"])
+async def test_one_damaged_value_refuses_only_who_names_it(
+    open_engine: OpenEngine, redis_client: redis.Redis, damage: str
+) -> None:
+    engine = await open_engine(links=2)
+    await stock(engine)
+    await stock(engine, "B")
+    held = await engine.execute(holding("B=1"))
+    base = held.reservations[0].id[:24]
+    victim: Any = holding("B=1") if damage == "counters" else Read(base, held.now_ms)
+    if damage == "counters":
+        redis_client.hset(KEYS.stock, "B", "damaged")
+    else:
+        redis_client.set(KEYS.record(base), b"\xc1", px=60_000)
+    commands: list[Any] = [holding() for _ in range(200)]
+    commands.insert(77, victim)
+    commands.insert(140, victim)
+
+    done = await asyncio.gather(*(engine.execute(one) for one in commands), return_exceptions=True)
+
+    assert [n for n, one in enumerate(done) if isinstance(one, StoreRefused)] == [77, 140]
+    assert sum(isinstance(one, Result) and one.status == "ok" for one in done) == 200
+    (level,) = await engine.stock_levels(["A"])
+    assert level.reserved == 200
+    before = engine.batcher.batches
+    await engine.apply([holding() for _ in range(20)])
+    assert engine.batcher.batches - before == 1, "afterwards they travel together again"
 
 
 # -- due holds, ended inside the engine
