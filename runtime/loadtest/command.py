@@ -24,6 +24,8 @@ from runtime.throwaway_service import ThrowawayFailed
 
 BROKEN: Final = 1
 UNUSABLE: Final = 2
+LOG_WIDTH: Final = 110
+"""Characters a line when the output is no terminal."""
 MAX_DURATION_S: Final = 3_600
 
 
@@ -62,6 +64,8 @@ def loadtest(  # noqa: PLR0917 - options of a command
     Exit code 0: every promise was kept. 1: one was broken; it is named. 2: the service or the options cannot be used.
     """
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=LOG_WIDTH)
     if think >= ttl:
         _refuse(console, "--think must be shorter than --ttl, or holds expire while their buyers think")
     if buyers / rate > MAX_DURATION_S:

@@ -24,6 +24,8 @@ SAMPLE: Final = Path(__file__).parent.parent / "samples" / "online-retail-2010-1
 
 DIFFERENCE: Final = 1
 UNUSABLE: Final = 2
+LOG_WIDTH: Final = 110
+"""Characters a line when the output is no terminal."""
 
 
 def replay(  # noqa: PLR0917 - options of a command
@@ -57,6 +59,8 @@ def replay(  # noqa: PLR0917 - options of a command
     or the service cannot be used.
     """
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=LOG_WIDTH)
     try:
         orders = prepare(file or SAMPLE)
         with (
