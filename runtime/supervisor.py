@@ -19,7 +19,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, Literal
 
-import structlog
 from pydantic import SecretStr
 
 from runtime.data_folder import BootstrapKeys, DataFolder, RunningServers
@@ -41,8 +40,6 @@ LARGEST_LOG: Final = 20_000_000
 
 
 Part = Literal["servers", "worker", "api"]
-
-_log = structlog.stdlib.get_logger("holdfast.runtime")
 
 
 class StopAsked(Exception):
@@ -84,7 +81,7 @@ class Supervisor:
                 closing.callback(self._stop)
                 self._run(bound, woken)
             except StopAsked:
-                _log.info("stopped while starting")
+                self._display.say("stopped while starting")
         return 0
 
     def _run(self, bound: socket.socket | None, woken: int) -> None:
