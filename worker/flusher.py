@@ -61,6 +61,8 @@ class FlusherSettings(Struct, frozen=True):
     """How often a halted flusher looks whether what broke has been put right."""
     first_back_off_ms: int = 50
     last_back_off_ms: int = 2_000
+    stand_by_ms: int = 500
+    """How long the cursor must stand still until a flusher that lost it to another one tries again."""
     drain_ms: int = 10_000
     """How long a stop may spend on flushing what is left."""
 
@@ -116,6 +118,7 @@ class Flusher:
         self._halted_at: Cursor | None = None
         self._back_off_ms = 0
         self._waits_for = ""
+        self._standing_by = False
 
     @property
     def status(self) -> FlusherStatus:
@@ -132,12 +135,13 @@ class Flusher:
         try:
             while not self._finished():
                 try:
+                    if self._standing_by:
+                        self._stand_by()
                     self._follow()
                 except JournalBroken as broken:
                     self._halt(str(broken))
                 except CursorMoved:
-                    self._log.info("cursor moved by another flusher", seq=self._status.seq)
-                    self._stop.wait(self._settings.tick_ms / 1000)
+                    self._standing_by = True
                 except (RedisError, LedgerError, OSError) as error:
                     self._back_off(error)
         finally:
@@ -150,6 +154,24 @@ class Flusher:
         return self._stop.is_set() and (
             self._status.state == "halted" or self._back_off_ms > 0 or time.monotonic() > self._drain_until
         )
+
+    def _stand_by(self) -> None:
+        """Another flusher is at work: leave it to that one as long as the cursor moves, then try again.
+
+        Two that race would be as right, but the loser of each flush does its work in vain.
+        """
+        self._log.info("standing by: another flusher is at work", seq=self._status.seq)
+        seen = None
+        while not self._stop.is_set():
+            cursor = self._writer.read_cursor()
+            if cursor == seen:
+                break
+            seen = cursor
+            self._say(epoch=cursor.epoch, seq=cursor.seq, state="running", reason="stands by")
+            if time.monotonic() >= self._report_due:
+                self._report()
+            self._stop.wait(self._settings.stand_by_ms / 1000)
+        self._standing_by = False
 
     def _follow(self) -> None:
         """From the cursor on, until stopped and drained."""
@@ -301,7 +323,7 @@ class Flusher:
         raise JournalBroken(f"gap in the journal: {cursor.seq + 1} is nowhere in it")
 
     def _recovered(self) -> None:
-        if self._status.state == "halted" or self._back_off_ms:
+        if self._status.state == "halted" or self._status.reason:
             self._log.info("following the journal again", seq=self._status.seq)
             self._back_off_ms = 0
             self._say(state="running", reason="")

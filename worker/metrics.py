@@ -62,7 +62,7 @@ def _flusher_metrics(status: FlusherStatus) -> Iterator[Metric]:
     )
     yield _gauge("journal_bytes", "Memory of the journal in Redis.", status.journal_bytes)
     yield _gauge("flusher_up", "1 while the partition is followed, 0 while it is halted.", status.state == "running")
-    yield _gauge("flusher_waiting", "1 while Redis or Postgres gives no answer.", bool(status.reason))
+    yield _gauge("flusher_waiting", "1 while Redis or Postgres gives no answer.", status.reason.startswith("waits"))
     yield _gauge("ledger_seq", "Sequence number that the ledger has reached.", status.seq)
     yield _gauge("flush_duration_seconds", "How long the latest flush took.", status.last_flush_ms / _MS)
     yield _counter("flushes", "Transactions committed.", status.flushes)

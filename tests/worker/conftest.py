@@ -16,7 +16,13 @@ from tests.worker.handmade_journal import HandmadeJournal
 from worker.flusher import Flusher, FlusherSettings
 
 QUICK = FlusherSettings(
-    tick_ms=1, block_ms=20, report_every_ms=30, halted_retry_ms=60, trim_every_ms=10_000, last_back_off_ms=100
+    tick_ms=1,
+    block_ms=20,
+    stand_by_ms=30,
+    report_every_ms=30,
+    halted_retry_ms=60,
+    trim_every_ms=10_000,
+    last_back_off_ms=100,
 )
 
 
