@@ -1,4 +1,7 @@
-"""The state machine's Lua sources. Listing this folder lists every atomic operation; engine/scripts.py composes them."""
+"""The state machine's Lua sources: listing this folder lists every atomic operation.
+
+engine/scripts.py composes them; nothing else reads them.
+"""
 
 from pathlib import Path
 from typing import Final
