@@ -14,9 +14,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(
-    condition: Callable[[], T], timeout_s: float = 10.0, what: str = "", every_s: float = 0.005
-) -> T:
+def wait_until(condition: Callable[[], T], timeout_s: float = 10.0, what: str = "", every_s: float = 0.005) -> T:
     """Call `condition` until it gives something true, and return that. AssertionError after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:
