@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,13 @@ def own_server(make_redis: Callable[..., EmbeddedRedis]) -> EmbeddedRedis:
 def own_client(own_server: EmbeddedRedis) -> Iterator[redis.Redis]:
     with own_server.client() as client:
         yield client
+
+
+def pause(server: EmbeddedRedis) -> None:
+    """Stop the process, and return once it is stopped: until then it may still answer."""
+    os.kill(server.process.pid, signal.SIGSTOP)
+    _, status = os.waitpid(server.process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
 
 
 class FakeServer:

@@ -35,7 +35,7 @@ from engine.commands import Expire, Release
 from engine.identity import random_base
 from engine.keys import partition_keys
 from runtime.embedded_redis import EmbeddedRedis
-from tests.engine.conftest import OpenEngine
+from tests.engine.conftest import OpenEngine, pause
 
 KEYS = partition_keys(0)
 DETAILS = '{"customer_id":"ann"}'
@@ -316,7 +316,7 @@ async def test_a_server_killed_mid_flight(own_server: EmbeddedRedis, eventually:
     engine = await Engine.connect(own_server.url)
     await stock(engine)
     command = holding()
-    own_server.process.send_signal(signal.SIGSTOP)
+    pause(own_server)
     sent = asyncio.ensure_future(engine.execute(command))
     await eventually(lambda: engine.in_flight == 1)
 
@@ -339,7 +339,7 @@ async def test_what_waits_when_the_last_link_goes_was_never_sent(
 ) -> None:
     engine = await Engine.connect(own_server.url, EngineSettings(links=1))
     await stock(engine)
-    own_server.process.send_signal(signal.SIGSTOP)
+    pause(own_server)
     sent = asyncio.ensure_future(engine.execute(holding()))
     await eventually(lambda: engine.in_flight == 1)
     waiting = [asyncio.ensure_future(engine.execute(holding())) for _ in range(5)]
@@ -358,7 +358,7 @@ async def test_a_server_that_stops_answering(
     monkeypatch.setattr("engine.batcher.REPLY_TIMEOUT_S", 0.2)
     engine = await Engine.connect(own_server.url)
     await stock(engine)
-    own_server.process.send_signal(signal.SIGSTOP)
+    pause(own_server)
 
     with pytest.raises(OutcomeUnknown):
         await asyncio.wait_for(engine.execute(holding()), 10)

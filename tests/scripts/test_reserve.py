@@ -103,6 +103,49 @@ def test_product_inactive_wins_over_a_shortage_and_names_every_one(shop: Machine
     assert result.skus == ("OFF2", "OFF")
 
 
+def test_one_line_is_refused_as_many_are(shop: Machine) -> None:
+    """A reservation of one line takes a shorter way through the script."""
+    assert unchanged(shop, "unknown_sku", "X=1").skus == ("X",)
+    assert unchanged(shop, "product_inactive", "OFF=1").skus == ("OFF",)
+    assert unchanged(shop, "product_inactive", "OFF=99").skus == ("OFF",)
+    assert unchanged(shop, "insufficient_stock", "A=11").shortages == (Shortage("A", 11, 10, 0),)
+
+
+@pytest.mark.parametrize("lines", ["A=3", "A=3,B=1"])
+def test_one_line_and_many_write_the_same_shape(shop: Machine, lines: str) -> None:
+    held = shop.reserve(lines, fingerprint=PRINT, owner="o" * 40, details='{"customer_id":"' + "c" * 300 + '"}')
+
+    record = shop.record(held)
+    event = shop.last_event()
+    assert record is not None
+    assert isinstance(event, Reserved)
+    assert (record.lines, record.owner, record.fingerprint, len(record.details)) == (lines, "o" * 40, PRINT, 318)
+    assert (event.owner, event.fingerprint, event.details) == (record.owner, PRINT, record.details)
+    assert shop.deadlines() == {member(held): record.deadline_ms}
+
+
+@pytest.mark.parametrize("length", [0, 1, 31, 32, 255, 256, 65_535, 65_536])
+def test_texts_of_every_length_arrive_whole(shop: Machine, length: int) -> None:
+    """The script joins records and events by hand; msgpack writes the length of a text in four ways."""
+    sku = "S" * 60
+    shop.stock(sku, 10)
+    details = '{"customer_id":"' + "c" * max(0, length - 18) + '"}'
+    text = "o" * length
+    for lines in ("A=1", f"{sku}=1", f"{sku}=1,A=1"):
+        held = shop.reserve(lines, owner=text, fingerprint=text, details=details)
+
+        record, event = shop.record(held), shop.last_event()
+        assert record is not None
+        assert isinstance(event, Reserved)
+        assert (record.owner, record.fingerprint, record.details, record.lines) == (text, text, details, lines)
+        assert (event.owner, event.fingerprint, event.details, event.id) == (
+            text,
+            text,
+            details,
+            held.reservations[0].id,
+        )
+
+
 def test_due_holds_win_over_insufficient_stock(shop: Machine) -> None:
     held = shop.reserve("A=8")
     shop.later(MINUTE_MS)
