@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 
 from engine.errors import HoldfastError
+from persistence.database import DatabaseUnavailable
 from runtime.config_audit import ConfigurationRefused
 from runtime.logs import configure_logs
 from runtime.settings import Settings, SettingsInvalid, load_settings
@@ -53,7 +54,7 @@ def main() -> int:
             run_worker(settings, ready)
         else:
             run_api(settings, socket.socket(fileno=given.listen_fd), ready, given.metrics_dir)
-    except (StoreUnreachable, SchemaDiffers, ConfigurationRefused, HoldfastError) as refused:
+    except (StoreUnreachable, SchemaDiffers, ConfigurationRefused, DatabaseUnavailable, HoldfastError) as refused:
         structlog.stdlib.get_logger("holdfast.runtime").error("not started", reason=str(refused))
         return REFUSED
     except Exception:  # noqa: BLE001 - a bug must go through the log, where secrets are taken out

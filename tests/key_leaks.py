@@ -15,14 +15,12 @@ from engine.keys import partition_keys
 _KEYS = partition_keys(0)
 _TYPES = {_KEYS.stock: "hash", _KEYS.deadlines: "zset", _KEYS.journal: "stream", _KEYS.meta: "hash"}
 _RECORD = re.compile(re.escape(_KEYS.record_prefix) + r"[0-9a-f]{24}\Z")
-_HEARTBEAT = re.compile(r"holdfast:[a-z:]+\Z")
-_QUEUE = re.compile(r"rq:")
 
 
 def leaked_keys(client: redis.Redis, allowed: Iterable[str] = ()) -> list[str]:
     """One line for every key that should not be there. `allowed`: patterns of what a test left on purpose.
 
-    A reservation's record must have a TTL, or it would stay for ever; so must a worker's heartbeat.
+    A reservation's record must have a TTL, or it would stay for ever.
     """
     patterns = [re.compile(pattern) for pattern in allowed]
     leaks = []
@@ -40,9 +38,6 @@ def leaked_keys(client: redis.Redis, allowed: Iterable[str] = ()) -> list[str]:
                 leaks.append(f"record {key} is a {kind}")
             if client.pttl(raw) == -1:
                 leaks.append(f"record {key} has no TTL")
-        elif _HEARTBEAT.match(key):
-            if client.pttl(raw) == -1:
-                leaks.append(f"heartbeat {key} has no TTL")
-        elif not _QUEUE.match(key):
+        else:
             leaks.append(f"{key} ({kind}) is no key of ours")
     return leaks
