@@ -68,11 +68,15 @@ class RunningService:
 
     def stop(self) -> None:
         """Stop everything, flusher last."""
-        for server in self._servers:
-            server.should_exit = True
+        self.ask_to_stop()
         self._thread.join(20)
         assert not self._thread.is_alive(), "the service did not stop"
         self.stop_flusher()
+
+    def ask_to_stop(self) -> None:
+        """What SIGTERM does: take no more connections, answer what is under way."""
+        for server in self._servers:
+            server.should_exit = True
 
     def start_flusher(self) -> None:
         """Begin (again) to flush."""

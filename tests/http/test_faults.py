@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -129,6 +130,39 @@ def test_too_many_wait(make_service: MakeService, make_redis: Callable[..., Embe
     granted = [answer for answer in answers if answer.status_code == 201]
     assert len(granted) + len(refused) == 60
     assert shop.level(sku) == (1000, len(granted))
+
+
+def test_what_is_under_way_when_the_service_stops_is_answered(
+    make_service: MakeService, make_redis: Callable[..., EmbeddedRedis], shop_on: ShopOn
+) -> None:
+    server = make_redis()
+    running = make_service(redis=server.url)
+    shops = [shop_on(running, adapter) for adapter in ("protocol", "asgi")]
+    sku = shops[0].sku(10)
+    for shop in shops:  # connections that are kept, so that stopping meets them between and within requests
+        reserve(shop, sku).raise_for_status()
+    answers: list[httpx.Response] = []
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        threads = [threading.Thread(target=lambda shop=shop: answers.append(reserve(shop, sku))) for shop in shops]
+        for batches, thread in enumerate(threads, start=1):
+            thread.start()
+            wait_until(lambda batches=batches: running.services.engine.in_flight == batches, what="a batch under way")
+        running.ask_to_stop()
+        wait_until(lambda: not _accepts(running.ports["protocol"]), what="the service to take no more connections")
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+    for thread in threads:
+        thread.join()
+    assert [answer.status_code for answer in answers] == [201, 201]
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def test_postgres_goes_and_comes_back(
