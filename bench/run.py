@@ -1,9 +1,9 @@
 """Runs every benchmark and prints one table.
 
-    python -m bench.run [--quick] [--rounds N] [--only NAME] [--docs]
+    python -m bench [--quick] [--rounds N] [--only NAME] [--results FILE] [--docs]
 
-Writes bench/results/latest.json; with --docs also the table in docs/performance.md. Caveat: whatever else the machine
-does meanwhile is in the numbers; how much that was is printed with them.
+Writes bench/results/latest.json (or FILE); with --docs also the table in docs/performance.md. Caveat: whatever else
+the machine does meanwhile is in the numbers; how much that was is printed with them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BENCHMARKS: Final = (
 ROOT: Final = Path(__file__).resolve().parent.parent
 RESULTS: Final = ROOT / "bench" / "results" / "latest.json"
 DOCUMENT: Final = ROOT / "docs" / "performance.md"
-BEGIN: Final = "<!-- the table begins: written by python -m bench.run --docs -->"
+BEGIN: Final = "<!-- the table begins: written by python -m bench --docs -->"
 END: Final = "<!-- the table ends -->"
 
 
@@ -73,6 +73,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="how often ours and the rival take turns (default 3)")
     parser.add_argument("--only", action="append", choices=BENCHMARKS, help="only this one; may be repeated")
     parser.add_argument("--docs", action="store_true", help="put the table into docs/performance.md")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures are written as JSON")
     chosen = parser.parse_args()
     scale = Scale(rounds=1 if chosen.quick else chosen.rounds, quick=chosen.quick)
     console = Console(stderr=True)
@@ -91,8 +92,8 @@ def main() -> int:
     others = (_busy_seconds() - busy) - (_own_seconds() - own)
     machine = _machine(max(0.0, others / (took * (os.cpu_count() or 1))))
     results = Results(datetime.now(UTC).isoformat(timespec="seconds"), scale.quick, scale.rounds, machine, figures)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
+    chosen.results.parent.mkdir(parents=True, exist_ok=True)
+    chosen.results.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
     print_table(figures, _title(results))
     print(f"\n{markdown(figures)}")
     if chosen.docs:
