@@ -151,11 +151,12 @@ def test_broken_text_of_a_reservation(journal: HandmadeJournal, start_flusher: S
     journal.adjust({"A": 10})
     journal.flush()
     details = '{"customer_id":"c\\u0000","cart_id":"\\u0000"}'
-    journal.append(
+    put(
+        journal,
         entry(
             Reserved(ID, "A=2=10=2", AT_MS + 1, "own\0er", "", details),
             Confirmed(ID, "A=2=8=0", "or\0der", "act\0or", False),
-        )
+        ),
     )
     start_flusher()
     wait_until(lambda: rows.seq() == 3)
@@ -294,13 +295,14 @@ def test_an_end_without_its_reservation_still_moves_the_stock(
     running = start_flusher()
     wait_until(lambda: rows.seq() == 2)
     lost = f"{99:024x}{AT_MS:012x}"
-    journal.append(
+    put(
+        journal,
         entry(
             Confirmed(lost, "A=1=9=1", "o", "a", False),
             Confirmed(there, "A=1=8=0", "o", "a", False),
             ["amend", lost, "A=1=8=1", AT_MS, "a"],
             seq=3,
-        )
+        ),
     )
     wait_until(lambda: rows.seq() == 5)
     assert rows("SELECT on_hand FROM inventory_levels") == [(8,)]
