@@ -19,7 +19,7 @@ import httpx
 from runtime.data_folder import read_bootstrap_keys
 from tests.waiting import wait_until
 
-START_S = 60.0
+START_S = 120.0
 _ADDRESS = re.compile(r"^Holdfast \S+ at (http://\S+)", re.MULTILINE)
 
 
@@ -83,7 +83,7 @@ class Up:
         keys = read_bootstrap_keys(self.data_dir)
         assert keys is not None
         key = keys.admin_key if role == "admin" else keys.storefront_key
-        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {key}"}, timeout=10)
+        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
 
     def pids(self, part: str = "") -> list[int]:
         """Every descendant whose command line holds `part`."""
@@ -92,7 +92,7 @@ class Up:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def wait(self, timeout_s: float = 40.0) -> int:
+    def wait(self, timeout_s: float = 60.0) -> int:
         code = self.process.wait(timeout_s)
         self._reader.join(5)
         return code
