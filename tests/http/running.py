@@ -13,6 +13,7 @@ from typing import Any
 
 import redis
 import uvicorn
+import uvloop
 
 from api.app import Application, create_app
 from api.auth import GRANTS, KeyStore, digest_of
@@ -107,7 +108,8 @@ class RunningService:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._serve())
         except BaseException as error:
             self._failure = error
             self._started.set()
