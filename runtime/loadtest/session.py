@@ -15,10 +15,11 @@ from typing import Final
 from msgspec import Struct
 
 from runtime.loadtest.buyers import Share, decode_share, look_at, play_share, run_share
+from runtime.loadtest.last_purchase import buy_the_rest
 from runtime.loadtest.observations import Looked, Seen, Verb
-from runtime.loadtest.oracle import Drained, Evidence, Verdict, judge
-from runtime.loadtest.schedule import Buyer, Sale, key_of, make_buyers, order_of
-from runtime.service_client import Reservation, ServiceClient, ServiceError, Unreachable, refused, sku_path
+from runtime.loadtest.oracle import Evidence, Verdict, judge
+from runtime.loadtest.schedule import Buyer, Sale, make_buyers
+from runtime.service_client import ServiceClient, ServiceError, sku_path
 from runtime.throwaway_service import ServiceAddress
 
 LEAD_S: Final = 0.3
@@ -29,8 +30,6 @@ SETTLE_S: Final = 0.5
 """After the last deadline, before holds are read as they ended."""
 
 PATIENCE_S: Final = 20.0
-
-DRAIN_TTL_S: Final = 60
 
 
 class Outcome(Struct, frozen=True):
@@ -74,7 +73,7 @@ async def flash_sale(  # noqa: PLR0917
         started, seen = await _let_in(service, sale, buyers, connections, processes, patience_s)
         await _wait_for_deadlines(sale, seen)
         tell("every deadline has passed: buying what must be left, reading every hold and the ledger")
-        drained = await _drain(storefront, sale, buyers, seen)
+        drained = await buy_the_rest(storefront, sale, buyers, seen)
         looked = await _look(service, seen, connections, patience_s)
         evidence = Evidence(
             sale=sale,
@@ -121,50 +120,6 @@ async def _wait_for_deadlines(sale: Sale, seen: list[Seen]) -> None:
     granted = [one.answered_s for one in seen if one.verb == Verb.RESERVE and one.status == 201]
     if granted:
         await asyncio.sleep(max(0.0, max(granted) + sale.ttl_s + SETTLE_S - time.monotonic()))
-
-
-async def _drain(storefront: ServiceClient, sale: Sale, buyers: list[Buyer], seen: list[Seen]) -> Drained:
-    """Buy everything that must be left, in one piece; see that nothing more can be had; wait for the ledger."""
-    quantities = {buyer.number: buyer.quantity for buyer in buyers}
-    sold_ids = {one.target: quantities[one.buyer] for one in seen if one.verb == Verb.CONFIRM and one.status == 200}
-    left = sale.units - sum(sold_ids.values())
-    last, order_id = len(buyers), order_of(sale, len(buyers))
-    sold, refusal = 0, ""
-    newest = next(reversed(sold_ids), "")
-    newest_order = next((order_of(sale, one.buyer) for one in seen if one.target == newest), "")
-    if left > 0:
-        body = {"customer_id": "the last buyer", "sku": sale.sku, "quantity": left, "ttl_seconds": DRAIN_TTL_S}
-        answer = await storefront.call("POST", "/inventory/reserve", body, key=key_of(sale, last))
-        if answer.status == 201:
-            newest, newest_order, sold = answer.read(Reservation).id, order_id, left
-        else:
-            problem = answer.problem
-            there = f", {problem.shortages[0].available} available" if problem.shortages else ""
-            refusal = f"{answer.status} {problem.code}{there}"
-    ledger = ""
-    if newest:
-        path, body = f"/inventory/reserve/{newest}/confirm", {"order_id": newest_order}
-        answer = await storefront.call("POST", path, body)
-        if answer.status != 200:
-            refusal = refusal or str(refused("POST", path, answer))
-            sold = 0
-        # Asked with durability `ledger`, a confirm is answered once everything up to it is in the ledger.
-        try:
-            await storefront.call("POST", path, body, headers={"Holdfast-Durability": "ledger"})
-        except Unreachable as error:
-            ledger = str(error)
-    beyond = await _held_beyond(storefront, sale) if left <= 0 or sold else 0
-    return Drained(max(0, left), sold, order_id, refusal, ledger, beyond)
-
-
-async def _held_beyond(storefront: ServiceClient, sale: Sale) -> int:
-    """Units that can be held when none can be left; given back at once."""
-    body = {"customer_id": "one too many", "sku": sale.sku, "quantity": 1, "ttl_seconds": DRAIN_TTL_S}
-    answer = await storefront.call("POST", "/inventory/reserve", body)
-    if answer.status != 201:
-        return 0
-    await storefront.call("DELETE", f"/inventory/reserve/{answer.read(Reservation).id}")
-    return 1
 
 
 async def _look(service: ServiceAddress, seen: list[Seen], connections: int, patience_s: float) -> list[Looked]:

@@ -6,7 +6,6 @@ import gzip
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -29,29 +28,23 @@ def run(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-def leftovers() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("holdfast-throwaway-*"))
-
-
-def test_replay_embedded_plays_a_file_and_agrees(tmp_path: Path) -> None:
-    before = leftovers()
+def test_replay_embedded_plays_a_file_and_agrees(tmp_path: Path, server_folder: Path) -> None:
     lines = gzip.decompress(SAMPLE.read_bytes()).decode().splitlines(keepends=True)[:150]
     (tmp_path / "orders.csv").write_text("".join(lines), encoding="utf-8")
-    done = run("replay", "--embedded", tmp_path / "orders.csv")
+    done = run("replay", "--embedded", tmp_path / "orders.csv", TMPDIR=str(server_folder))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Agreement" in done.stdout
-    assert leftovers() <= before
+    assert not list(server_folder.iterdir())
 
 
-def test_loadtest_embedded_sells_out_and_writes_its_report(tmp_path: Path) -> None:
-    before = leftovers()
+def test_loadtest_embedded_sells_out_and_writes_its_report(tmp_path: Path, server_folder: Path) -> None:
     sale = ("--buyers", "120", "--units", "40", "--rate", "200", "--ttl", "1", "--think", "0.2", "--seed", "3")
-    done = run("loadtest", "--embedded", *sale, "--html", tmp_path / "report.html")
+    done = run("loadtest", "--embedded", *sale, "--html", tmp_path / "report.html", TMPDIR=str(server_folder))
     assert done.returncode == 0, done.stdout + done.stderr
     for word in ("seed 3", "p99.9", "generator late", "oversold", "kept"):
         assert word in done.stdout
     assert "every promise kept" in (tmp_path / "report.html").read_text()
-    assert leftovers() <= before
+    assert not list(server_folder.iterdir())
 
 
 @pytest.mark.parametrize("command", ["replay", "loadtest"])
