@@ -13,9 +13,14 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 from runtime.loadtest.schedule import Sale
 from runtime.loadtest.session import flash_sale
 from runtime.throwaway_service import throwaway_service
+
+FELT_S = 0.2
+"""A request that waits this long met a process that was away."""
 
 VICTIMS = ("process_main api", "valkey-server", "process_main worker")
 
@@ -43,6 +48,7 @@ def processes() -> Iterator[tuple[int, int, str]]:
             yield int(folder.name), int(stat.rpartition(")")[2].split()[1]), words
 
 
+@pytest.mark.timeout(300)  # three restarts take their time on a busy machine
 async def test_every_promise_is_kept_while_each_process_is_killed(eventually: Callable[..., object]) -> None:
     seed = secrets.randbelow(2**31)
     print(f"seed {seed}")
@@ -66,10 +72,11 @@ async def test_every_promise_is_kept_while_each_process_is_killed(eventually: Ca
                 )
 
         killing = asyncio.create_task(kill())
-        outcome = await flash_sale(service, sale, 32, 1, print)
+        outcome = await flash_sale(service, sale, 32, 1, print, patience_s=90)
         await killing
     assert killed == list(VICTIMS)
     broken = {promise.name: promise.objections for promise in outcome.verdict.promises if promise.objections}
     assert broken == {}
     assert outcome.verdict.account.sold_units == sale.units
-    assert any(one.repeat for one in outcome.seen), "no kill was felt: the test proves nothing"
+    felt = [one for one in outcome.seen if one.repeat or one.answered_s - one.scheduled_s > FELT_S]
+    assert felt, "no kill was felt: the test proves nothing"
