@@ -162,13 +162,22 @@ class Supervisor:
         if "worker" in self._parts:
             self._workers.append(self._process("worker", "worker", environment))
         if bound is not None:
-            self._metrics = Path(tempfile.mkdtemp(prefix="holdfast-metrics-"))
+            self._metrics = self._make_metrics_folder()
             for number in range(1, self._settings.workers + 1):
                 arguments = ["--metrics-dir", str(self._metrics)]
                 self._apis.append(self._process("api", f"api-{number}", environment, bound.fileno(), arguments))
         for child in self._children:
             if child.state == "stopped":
                 self._tell(child.launch(time.monotonic()))
+
+    def _make_metrics_folder(self) -> Path:
+        """Where the API processes leave their counters for each other, empty."""
+        if "servers" not in self._parts:
+            return Path(tempfile.mkdtemp(prefix="holdfast-metrics-"))
+        folder = self._folder.path / "metrics"
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+        folder.mkdir(mode=0o700)
+        return folder
 
     def _process(
         self,
