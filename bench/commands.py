@@ -27,7 +27,7 @@ def sku_names(how_many: int) -> list[str]:
 
 def reserve(sku: str) -> Reserve:
     """One unit of `sku` for a customer of its own, as a keyed request arrives from the API."""
-    details = f'{{"customer_id":"customer-{next(_customers)}","ttl_ms":1800000}}'
+    details = f'{{"c":"customer-{next(_customers)}","t":1800000}}'
     lines = f"{sku}=1"
     return Reserve(random_base(), lines, 1_800_000, False, OWNER, fingerprint(details.encode()), details)
 

@@ -31,7 +31,7 @@ class Reserve(Struct, frozen=True, array_like=True, tag="reserve"):
     fingerprint: str = ""
     """Of the request, when the base was derived from an idempotency key; empty otherwise."""
     details: str = "{}"
-    """JSON object of what Lua need not understand: customer_id, cart_id, ttl_ms (see results.Details)."""
+    """JSON object of what Lua need not understand: see engine.results.Details."""
 
 
 class Amend(Struct, frozen=True, array_like=True, tag="amend"):

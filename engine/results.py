@@ -37,8 +37,16 @@ class Status(StrEnum):
     OK = "ok"
 
 
-class Details(Struct, frozen=True, omit_defaults=True):
-    """What a reservation carries that Lua need not understand. Travels as JSON."""
+class Details(
+    Struct,
+    frozen=True,
+    omit_defaults=True,
+    rename={"customer_id": "c", "cart_id": "b", "ttl_ms": "t", "requested": "q"},
+):
+    """What a reservation carries that Lua need not understand.
+
+    Travels as JSON, with names of one letter: it is kept in memory for each live hold.
+    """
 
     customer_id: str
     cart_id: str | None = None

@@ -38,7 +38,7 @@ from runtime.embedded_redis import EmbeddedRedis
 from tests.engine.conftest import OpenEngine, pause
 
 KEYS = partition_keys(0)
-DETAILS = '{"customer_id":"ann"}'
+DETAILS = '{"c":"ann"}'
 
 
 def holding(lines: str = "A=1", ttl_ms: int = 60_000) -> Reserve:

@@ -21,7 +21,7 @@ from tests.model.journal_replay import JournalReplay
 KEYS = partition_keys(0)
 START_MS = 1_800_000_000_000
 CALLERS = 64
-DETAILS = '{"customer_id":"ann"}'
+DETAILS = '{"c":"ann"}'
 
 Together = Callable[[], Awaitable[list[Engine]]]
 

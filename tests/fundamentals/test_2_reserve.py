@@ -55,7 +55,7 @@ async def test_as_much_as_there_is(shop: Engine) -> None:
             lines_text([("CUP", 8), ("TEAPOT", 1)]),
             60_000,
             partial=True,
-            details='{"customer_id":"ann"}',
+            details='{"c":"ann"}',
         )
     )
 

@@ -39,7 +39,7 @@ from tests.model.model import Hold, Lines, Model, Outcome, Seen
 START_MS = 1_800_000_000_000
 SKUS = ("A", "B", "C d", "E")
 UNKNOWN = "nope"
-DETAILS = '{"customer_id":"ann"}'
+DETAILS = '{"c":"ann"}'
 OWNERS = ("ann", "bob")
 
 _record = msgspec.msgpack.Decoder(Record)

@@ -38,7 +38,7 @@ def journal(chance: random.Random, entries: int = 30) -> list[JournalEntry]:
                 reserved[sku] += 1
                 open_holds.append((name, sku, 1))
                 text = f"{sku}=1={on_hand[sku]}={reserved[sku]}"
-                events.append(Reserved(name, text, AT_MS + 1, "storefront", "", '{"customer_id":"c"}'))
+                events.append(Reserved(name, text, AT_MS + 1, "storefront", "", '{"c":"c"}'))
             elif kind == "rubbish":
                 events.append(["rubbish"])
             else:

@@ -36,7 +36,7 @@ START_MS = 1_800_000_000_000
 """Where a test's clock begins, Unix ms."""
 
 MINUTE_MS = 60_000
-DETAILS = '{"customer_id":"ann"}'
+DETAILS = '{"c":"ann"}'
 
 _answer = msgspec.msgpack.Decoder(tuple[int, int, list[tuple[Any, ...]], list[str]])
 _record = msgspec.msgpack.Decoder(Record)

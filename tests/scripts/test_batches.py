@@ -25,7 +25,7 @@ def shop(machine: Machine) -> Machine:
 
 def test_a_command_sees_those_before_it(machine: Machine) -> None:
     base = machine.base()
-    hold = Reserve(base, "A=4", MINUTE_MS, owner="shop", details='{"customer_id":"ann"}')
+    hold = Reserve(base, "A=4", MINUTE_MS, owner="shop", details='{"c":"ann"}')
 
     results = machine.run(
         Availability("A=1"),
@@ -48,9 +48,7 @@ def test_a_command_sees_those_before_it(machine: Machine) -> None:
 def test_a_hold_that_began_and_ended_in_one_batch_leaves_no_deadline(shop: Machine) -> None:
     base = shop.base()
 
-    results = shop.run(
-        Reserve(base, "A=4", MINUTE_MS, details='{"customer_id":"ann"}'), Confirm(((base, START_MS),), "order-1")
-    )
+    results = shop.run(Reserve(base, "A=4", MINUTE_MS, details='{"c":"ann"}'), Confirm(((base, START_MS),), "order-1"))
 
     assert [result.status for result in results] == ["ok", "ok"]
     assert shop.counters("A") == (6, 0)
@@ -61,7 +59,7 @@ def test_one_malformed_command_does_not_touch_its_neighbours(shop: Machine) -> N
     base = shop.base()
     statuses = shop.wild(
         ["nonsense"],
-        ["reserve", base, "A=1", MINUTE_MS, False, "", "", '{"customer_id":"ann"}'],
+        ["reserve", base, "A=1", MINUTE_MS, False, "", "", '{"c":"ann"}'],
         7,
         ["availability", "A=0"],
         bases=[base],

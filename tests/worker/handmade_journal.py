@@ -14,6 +14,7 @@ import redis
 
 from engine.events import SCHEMA, Adjusted, Amended, Configured, Confirmed, Expired, Released, Reserved
 from engine.keys import partition_keys
+from engine.results import Details
 
 KEYS = partition_keys(0)
 
@@ -70,7 +71,7 @@ class HandmadeJournal:
             self.reserved[sku] += n
         self.held[reservation] = dict(lines)
         self.status[reservation] = "ACTIVE"
-        body = msgspec.json.encode({"customer_id": "c1", **details}).decode()
+        body = msgspec.json.encode(Details(**{"customer_id": "c1", **details})).decode()
         self.pending.append(Reserved(reservation, self._text(lines), self.at_ms + ttl_ms, "storefront", "", body))
         return reservation
 
