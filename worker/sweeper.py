@@ -119,7 +119,7 @@ class Sweeper:
             )
             if due:
                 self.status.lag_ms = max(self.status.lag_ms, now_ms - int(due[0][1]))
-                by_us, still_there = await self._expire([member.decode() for member, _ in due])
+                by_us, still_there = await self._expire([member for member, _ in due])
                 ended += by_us
                 left_behind += still_there
             if len(due) < self._settings.chunk:
@@ -130,9 +130,11 @@ class Sweeper:
         self.status.expired += ended
         return ended
 
-    async def _expire(self, members: list[str]) -> tuple[int, int]:
+    async def _expire(self, members: list[bytes]) -> tuple[int, int]:
         """End these holds; gives how many this sweeper ended, and how many are in the deadline set all the same."""
-        commands = [Expire(member[:BASE_LENGTH], member) for member in members]
+        # What is no UTF-8 is no hold: the engine refuses to send it, and it counts as left behind.
+        texts = [member.decode(errors="surrogateescape") for member in members]
+        commands = [Expire(text[:BASE_LENGTH], text) for text in texts]
         try:
             results = await self._engine.apply(commands)
         except InvalidCommand:

@@ -102,13 +102,13 @@ async def test_five_sweepers_end_each_hold_once(stocked: Engine, redis: Redis) -
 
 
 async def test_a_member_that_is_no_hold_does_not_stop_the_others(stocked: Engine, redis: Redis) -> None:
-    await redis.zadd(KEYS.deadlines, {"rubbish": 1, f"{'0' * 36} A=1": 2})
+    await redis.zadd(KEYS.deadlines, {"rubbish": 1, f"{'0' * 36} A=1": 2, b"\xff" * 40: 3})
     await hold(stocked)
     make_due(stocked)
     await hold(stocked, "B", ttl_ms=60_000)
     sweeper = Sweeper(stocked, redis, SweeperSettings(chunk=1))
     assert await sweeper.sweep() == 1
-    assert sweeper.status.stuck == 2
+    assert sweeper.status.stuck == 3
     assert await reserved(stocked) == 0
 
 
