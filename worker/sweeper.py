@@ -144,7 +144,8 @@ class Sweeper:
         if by_us == len(members):
             return by_us, 0
         # What another sweeper, or the state machine for somebody in need, ended first is gone as well.
-        scores = await self._redis.zmscore(self._keys.deadlines, members)
+        names: list[Any] = list(members)  # redis-py's stubs know text only
+        scores = await self._redis.zmscore(self._keys.deadlines, names)
         return by_us, sum(score is not None for score in scores)
 
     async def _expire_alone(self, command: Expire) -> list[Any]:
