@@ -139,9 +139,9 @@ def _lines(path: str) -> list[str]:
 
 
 def _busy_seconds() -> float:
-    """CPU time of the whole machine that was not idle."""
-    user, nice, system, _idle, _iowait, irq, soft_irq, *_ = map(int, _lines("/proc/stat")[0].split()[1:])
-    return (user + nice + system + irq + soft_irq) / os.sysconf("SC_CLK_TCK")
+    """CPU time of the whole machine that was not idle; on a virtual one also what its host gave to others."""
+    user, nice, system, _idle, _iowait, irq, soft_irq, stolen, *_ = map(int, _lines("/proc/stat")[0].split()[1:])
+    return (user + nice + system + irq + soft_irq + stolen) / os.sysconf("SC_CLK_TCK")
 
 
 def _own_seconds() -> float:
