@@ -11,7 +11,6 @@ is in neither.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from itertools import count, islice
 
@@ -80,8 +79,8 @@ def _with_skus(server: EmbeddedRedis, how_many: int, scale: Scale) -> list[Figur
 
 async def _ours(server: EmbeddedRedis, skus: list[str], scale: Scale) -> float:
     reopen(server)
-    # One link and two callers: the batch of one waits while the other's runs, so that every batch has exactly this
-    # size and Valkey has no time to go to sleep, as under load.
+    # One link and one caller, so that every batch has exactly this size, and nothing else runs while Valkey does: a
+    # neighbour on the other half of a physical core would be charged to it.
     engine = await Engine.connect(server.url, EngineSettings(links=1))
     await stock_up(engine, skus)
     supply = reserves(skus)
@@ -93,16 +92,10 @@ async def _ours(server: EmbeddedRedis, skus: list[str], scale: Scale) -> float:
             if any(reply.status != "ok" for reply in replies):
                 raise RuntimeError("a reserve of the benchmark was refused")
 
-    async def send_overlapped(how_many: int) -> None:
-        first = asyncio.ensure_future(send(how_many // 2))
-        while not engine.in_flight:  # noqa: ASYNC110 - true after a turn or two of the loop
-            await asyncio.sleep(0)
-        await asyncio.gather(first, send(how_many - how_many // 2))
-
     await send(scale.of(100))
     before, sent = cpu_seconds(server.process.pid), engine.batcher.batches
     with on_core(SERVER):
-        await send_overlapped(batches)
+        await send(batches)
     spent = cpu_seconds(server.process.pid) - before
     if engine.batcher.batches - sent != batches:
         raise RuntimeError(f"{engine.batcher.batches - sent} batches instead of {batches} of {BATCH}")
@@ -131,12 +124,11 @@ def _textbook(server: EmbeddedRedis, skus: list[str], connections: int, calls: i
 
         def send(how_many: int) -> int:
             rounds = -(-how_many // (connections * calls))
-            packed = pack()
             for _ in range(rounds):
+                # Made before any of them is sent, so that we are idle while Valkey works, as with the engine.
+                packed = pack()
                 for connection, data in zip(pool, packed, strict=True):
                     connection.send_packed_command(data)
-                # The next ones are made meanwhile: Valkey should wait for us as little as it does for the engine.
-                packed = pack()
                 if any(connection.read_response() != 1 for connection in pool for _ in range(calls)):
                     raise RuntimeError("a reserve of the textbook script was refused")
             return rounds * connections * calls
