@@ -33,9 +33,7 @@ async def store(redis_url: str, redis_client: redis.Redis, database_url: str, ev
     for number in range(12):
         base = derived_base("reserve", "storefront", str(number))
         lines = lines_text((sku, 1 + number % 3) for sku in SKUS)
-        command = Reserve(
-            base, lines, 60_000, details='{"c":"ann"}', owner="storefront", fingerprint="f" * 16
-        )
+        command = Reserve(base, lines, 60_000, details='{"c":"ann"}', owner="storefront", fingerprint="f" * 16)
         holds.append((await engine.execute(command)).reservations[0].id)
     for hold in holds[:4]:
         await engine.confirm(hold, order_id=f"order-{hold}")
