@@ -13,16 +13,21 @@
 --- @include "lib/holds"
 --- @include "lib/shortages"
 
--- Units that expired holds would have to take again, all reservations together; true when they are all there.
-local function still_there(expired)
-  local need = {}
-  for _, record in ipairs(expired) do
+-- Units of each SKU in all of these records together.
+local function units_of(records_found)
+  local units = {}
+  for _, record in ipairs(records_found) do
     local skus, quantities = parse_lines(record[LINES])
     for i = 1, #skus do
-      need[skus[i]] = (need[skus[i]] or 0) + quantities[i]
+      units[skus[i]] = (units[skus[i]] or 0) + quantities[i]
     end
   end
-  for sku, quantity in pairs(need) do
+  return units
+end
+
+-- Units that expired holds would have to take again, all reservations together; true when they are all there.
+local function still_there(expired)
+  for sku, quantity in pairs(units_of(expired)) do
     if not stock[sku] or quantity > available(stock[sku]) then
       return false
     end
@@ -32,14 +37,7 @@ end
 
 -- Units that ACTIVE holds sell, all reservations together, must be in both counters.
 local function counters_cover(active)
-  local need = {}
-  for _, record in ipairs(active) do
-    local skus, quantities = parse_lines(record[LINES])
-    for i = 1, #skus do
-      need[skus[i]] = (need[skus[i]] or 0) + quantities[i]
-    end
-  end
-  for sku, quantity in pairs(need) do
+  for sku, quantity in pairs(units_of(active)) do
     local level = stock[sku]
     if not level or level[1] < quantity or level[2] < quantity then
       return false
