@@ -28,7 +28,7 @@ AppendFsync = Literal["everysec", "always"]
 # The wheel's Valkey is built on the C library's allocator. Its defaults give the pages of every batch's buffers back to
 # the kernel and fault them in again; keeping them saves about a quarter of the CPU a reserve costs the server.
 GLIBC_TUNABLES = (
-    "glibc.malloc.tcache_count=65535:glibc.malloc.trim_threshold=268435456:"
+    "glibc.malloc.tcache_count=4000:glibc.malloc.trim_threshold=268435456:"
     "glibc.malloc.mmap_threshold=67108864:glibc.malloc.top_pad=16777216"
 )
 
