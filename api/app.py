@@ -27,9 +27,11 @@ from api.hot.table import make_hot
 from api.metrics import Metrics
 from api.openapi import complete_openapi
 from api.problems import PROBLEM_JSON, Problem
+from api.refusals import problem_of
 from api.routes import changes, docs, health, keys, ledger, levels, orders, products, stock
 from api.services import Services
 from engine.errors import HoldfastError
+from inventory.refusals import Refusal
 from persistence.database import DatabaseUnavailable
 from persistence.pages import InvalidCursor
 
@@ -198,6 +200,10 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(DatabaseUnavailable)
     async def on_database_error(_: Request, error: DatabaseUnavailable) -> Response:
         return problem_response(problems.of_exception(error))
+
+    @app.exception_handler(Refusal)
+    async def on_refusal(_: Request, error: Refusal) -> Response:
+        return problem_response(problem_of(error))
 
     @app.exception_handler(InvalidCursor)
     async def on_cursor(_: Request, error: InvalidCursor) -> Response:

@@ -13,6 +13,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from api.auth import KeyStore
     from engine import Engine
+    from inventory.context import Inventory
     from persistence.database import Database
     from persistence.watermark import Watermark
 
@@ -41,8 +42,21 @@ class ApiSettings(Struct, frozen=True, kw_only=True):
 class Services(Struct, frozen=True):
     """Everything a request may need."""
 
-    engine: Engine
-    database: Database
-    watermark: Watermark
+    inventory: Inventory
     keys: KeyStore
     settings: ApiSettings
+
+    @property
+    def engine(self) -> Engine:
+        """Of the inventory."""
+        return self.inventory.engine
+
+    @property
+    def database(self) -> Database:
+        """Of the inventory."""
+        return self.inventory.database
+
+    @property
+    def watermark(self) -> Watermark:
+        """Of the inventory."""
+        return self.inventory.watermark

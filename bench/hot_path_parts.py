@@ -37,6 +37,7 @@ from bench.cores import SERVER, on_core
 from bench.servers import STOREFRONT_KEY, valkey
 from engine import Engine, EngineSettings
 from engine.results import Reply
+from inventory.context import Inventory, InventorySettings
 
 PASSES: Final = 5
 BATCH: Final = 64
@@ -114,7 +115,9 @@ async def _http_parts(requests: int) -> list[Part]:
 
     def make(*, answers: bool) -> Hot:
         engine = cast("Engine", _AnswersAtOnce(answers))
-        services = Services(engine, cast("Any", None), cast("Any", None), keys, ApiSettings())
+        services = Services(
+            Inventory(engine, cast("Any", None), cast("Any", None), InventorySettings()), keys, ApiSettings()
+        )
         return make_hot(services, Metrics(None))
 
     def feed(hot: Hot) -> float:

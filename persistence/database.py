@@ -17,6 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from persistence.database_url import sqlalchemy_url
 from persistence.tables import store_secrets
 
+Transaction = AsyncConnection
+"""What `Database.transaction` gives: layers above pass it on to the functions of queries/ and run nothing on it."""
+
 
 class DatabaseUnavailable(Exception):
     """Postgres cannot be asked now: not reached, connection lost, pool used up, or no answer in time.
@@ -76,6 +79,18 @@ class Database:
             if error.connection_invalidated:
                 raise DatabaseUnavailable(_told(error)) from error
             raise
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A connection with one transaction: committed at the end, rolled back by an exception.
+
+        Raises DatabaseUnavailable, also for what is done inside; after a failed commit it is unknown whether it was
+        done. Pass it to the functions of queries/ that take a connection; nothing outside persistence/ runs SQL on it.
+        """
+        async with self.connection() as connection:
+            await connection.execution_options(isolation_level="READ COMMITTED")
+            async with connection.begin():
+                yield connection
 
     async def fetch(self, statement: Executable) -> Sequence[Row[Any]]:
         """All rows of a reading statement. Asked once more when the pool's connection turns out to be dead, as all

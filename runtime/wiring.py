@@ -25,6 +25,7 @@ from api.app import Application, create_app
 from api.auth import KeyStore
 from api.services import ApiSettings, Services
 from engine import Engine, EngineSettings
+from inventory.context import Inventory, InventorySettings
 from persistence.database import Database
 from persistence.queries.api_keys import ApiKeys
 from persistence.watermark import Watermark
@@ -76,6 +77,15 @@ def engine_settings(settings: Settings, epoch: int) -> EngineSettings:
     )
 
 
+def inventory_settings(settings: Settings, epoch: int) -> InventorySettings:
+    """The inventory service's part of the settings."""
+    return InventorySettings(
+        epoch=epoch,
+        ledger_timeout_s=settings.ledger_timeout_seconds,
+        late_confirm=settings.late_confirm == "if-available",
+    )
+
+
 def api_settings(settings: Settings, epoch: int, metrics_dir: Path | None) -> ApiSettings:
     """The API's part of the settings."""
     return ApiSettings(
@@ -109,7 +119,8 @@ async def _serve(
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_YOUNG, 20, 100)
-        services = Services(engine, database, watermark, keys, api_settings(settings, store.epoch, metrics_dir))
+        inventory = Inventory(engine, database, watermark, inventory_settings(settings, store.epoch))
+        services = Services(inventory, keys, api_settings(settings, store.epoch, metrics_dir))
         await _Server(settings, create_app(services), ready).serve(sockets=[listening])
 
 

@@ -20,6 +20,7 @@ from api.auth import GRANTS, KeyStore, digest_of
 from api.services import ApiSettings, Services
 from engine import Engine, EngineSettings
 from engine.bootstrap import open_partition
+from inventory.context import Inventory, InventorySettings
 from persistence.database import Database
 from persistence.queries.api_keys import ApiKeys
 from persistence.watermark import Watermark
@@ -40,10 +41,16 @@ class RunningService:
         database_url: str,
         settings: ApiSettings | None = None,
         engine_settings: EngineSettings | None = None,
+        inventory_settings: InventorySettings | None = None,
     ) -> None:
         self.redis_url = redis_url
         self.database_url = database_url
         self.settings = settings or ApiSettings(ledger_timeout_s=5.0)
+        self.inventory_settings = inventory_settings or InventorySettings(
+            epoch=self.settings.epoch,
+            ledger_timeout_s=self.settings.ledger_timeout_s,
+            late_confirm=self.settings.late_confirm,
+        )
         self._engine_settings = engine_settings or EngineSettings()
         self.ports: dict[str, int] = {}
         self.app: Application
@@ -130,7 +137,8 @@ class RunningService:
         await watermark.start()
         keys = KeyStore(table)
         await keys.start()
-        self.services = Services(engine, database, watermark, keys, self.settings)
+        inventory = Inventory(engine, database, watermark, self.inventory_settings)
+        self.services = Services(inventory, keys, self.settings)
         self.app = create_app(self.services)
         tasks = []
         for adapter in ADAPTERS:

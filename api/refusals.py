@@ -1,0 +1,27 @@
+"""How the service's refusals look in HTTP: the code is the refusal's own, this adds what the contract tells with it.
+
+Owns one table, refusal -> members of the problem document. Never decides that something is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from api.hot.respond import shortage_documents
+from api.problems import Problem, invalid
+from inventory import refusals
+from inventory.refusals import Refusal
+
+_MEMBERS: Final[dict[type[Refusal], Callable[[Any], dict[str, Any]]]] = {
+    refusals.UnknownSku: lambda refusal: {"skus": list(refusal.skus)},
+    refusals.InsufficientStock: lambda refusal: {"shortages": shortage_documents(refusal.shortages)},
+}
+
+
+def problem_of(refusal: Refusal) -> Problem:
+    """The problem document for a refusal."""
+    if isinstance(refusal, refusals.InvalidRequest):
+        return invalid(refusal.detail, refusal.at)
+    members = _MEMBERS.get(type(refusal))
+    return Problem(refusal.code, refusal.detail, members(refusal) if members else None)

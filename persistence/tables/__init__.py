@@ -1,0 +1,33 @@
+"""The Postgres tables of Holdfast as SQLAlchemy metadata, one file a topic: names, types, checks, indexes.
+
+Owns the shape only; migrations create it, ledger_writer.py and queries/ use it. Never holds a connection. A table is
+part of `metadata` once its module is imported here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from persistence.tables.columns import metadata
+from persistence.tables.journal import flusher_status, journal_cursors, journal_quarantine
+from persistence.tables.keys import api_keys, store_secrets
+from persistence.tables.ledger import inventory_levels, inventory_transactions, products
+from persistence.tables.reservations import reservation_skus, stock_reservations
+
+LEDGER_CHANNEL: Final = "holdfast_ledger"
+"""NOTIFY channel of the flusher's commits; payload `partition:epoch:seq`."""
+
+__all__ = [
+    "LEDGER_CHANNEL",
+    "api_keys",
+    "flusher_status",
+    "inventory_levels",
+    "inventory_transactions",
+    "journal_cursors",
+    "journal_quarantine",
+    "metadata",
+    "products",
+    "reservation_skus",
+    "stock_reservations",
+    "store_secrets",
+]
