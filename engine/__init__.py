@@ -3,6 +3,7 @@
 from engine.commands import (
     Adjust,
     Amend,
+    Announce,
     Availability,
     Command,
     Configure,
@@ -10,6 +11,7 @@ from engine.commands import (
     Expire,
     Read,
     Release,
+    Repair,
     Reserve,
     lines_text,
 )
@@ -30,6 +32,7 @@ from engine.results import Reply, Reservation, Result, Shortage, Status, StockLe
 __all__ = [
     "Adjust",
     "Amend",
+    "Announce",
     "Availability",
     "Command",
     "Configure",
@@ -47,6 +50,7 @@ __all__ = [
     "Read",
     "Rejected",
     "Release",
+    "Repair",
     "Reply",
     "Reservation",
     "Reserve",

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from engine import limits
-from engine.commands import Adjust, Amend, Command, Configure, Expire, Reserve, bases_of, encode_batch
+from engine.commands import Adjust, Amend, Announce, Command, Configure, Expire, Repair, Reserve, bases_of, encode_batch
 from engine.errors import (
     Disconnected,
     InvalidCommand,
@@ -52,7 +52,7 @@ SMALLEST_SHARE: Final = 24
 _SCRIPT_ERROR = re.compile(r"(?:ERR )?user_script:\d")
 """An error of the script itself, unlike OOM, READONLY or WRONGTYPE, which every batch would meet."""
 
-_GROWING = (Reserve, Amend, Adjust, Configure)
+_GROWING = (Reserve, Amend, Adjust, Configure, Announce, Repair)
 _decode_reply = msgspec.msgpack.Decoder(tuple[int, int, list[tuple[Any, ...]], list[str]]).decode
 
 

@@ -16,6 +16,9 @@ from engine import limits
 from engine.errors import InvalidCommand
 
 AdjustOperation = Literal["add", "remove", "set"]
+AdjustLine = tuple[str, AdjustOperation, int] | tuple[str, AdjustOperation, int, int]
+"""(SKU, operation, units); `set` makes on_hand equal to the units. A fourth item, only with `set`, is the on_hand that
+must be there: anything else is refused as `stock_moved`."""
 TransactionType = Literal["IN", "OUT", "ADJUSTMENT", "RETURN", "DAMAGE"]
 
 
@@ -94,14 +97,15 @@ class Adjust(Struct, frozen=True, array_like=True, tag="adjust"):
     """Change on_hand of one or more SKUs, all or none; never below what is reserved."""
 
     base: str
-    lines: tuple[tuple[str, AdjustOperation, int], ...]
-    """(SKU, operation, units); `set` makes on_hand equal to the units."""
+    lines: tuple[AdjustLine, ...]
     transaction_type: TransactionType
     reason: str
     reference_type: str
     reference_id: str
     actor: str
     fingerprint: str = ""
+    max_change: int = 0
+    """Units that all lines together may move; more is refused as `change_too_large`. 0: no limit."""
 
 
 class Configure(Struct, frozen=True, array_like=True, tag="configure"):
@@ -115,7 +119,32 @@ class Configure(Struct, frozen=True, array_like=True, tag="configure"):
     actor: str
 
 
-Command = Reserve | Amend | Confirm | Release | Expire | Read | Availability | Adjust | Configure
+class Announce(Struct, frozen=True, array_like=True, tag="announce"):
+    """Put something that moves no stock into the journal; repeated under the same base it changes nothing."""
+
+    base: str
+    event_type: str
+    """What happened, such as `stock.low`."""
+    data: str
+    """JSON, carried as it is."""
+    actor: str
+
+
+class Repair(Struct, frozen=True, array_like=True, tag="repair"):
+    """Move counters that drifted back by the drift; all or none, repeatable under the same base.
+
+    Goes into the journal as an adjustment with reference_type `Reconciliation`.
+    """
+
+    base: str
+    lines: tuple[tuple[str, int, int], ...]
+    """(SKU, change of on_hand, change of reserved), signed."""
+    reason: str
+    reference_id: str
+    actor: str
+
+
+Command = Reserve | Amend | Confirm | Release | Expire | Read | Availability | Adjust | Configure | Announce | Repair
 
 _encode = msgspec.msgpack.Encoder().encode
 

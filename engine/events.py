@@ -94,7 +94,17 @@ class Configured(Struct, frozen=True, array_like=True, tag="configure"):
     actor: str
 
 
-Event = Reserved | Amended | Confirmed | Released | Expired | Adjusted | Configured
+class Announced(Struct, frozen=True, array_like=True, tag="announce"):
+    """Something happened that moves no stock: an alert, an approval, an import."""
+
+    id: str
+    event_type: str
+    data: str
+    """JSON."""
+    actor: str
+
+
+Event = Reserved | Amended | Confirmed | Released | Expired | Adjusted | Configured | Announced
 
 
 class Entry(Struct, frozen=True, array_like=True):

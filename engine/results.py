@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from engine.commands import Adjust, Availability, Command, Configure, Confirm, Reserve, parse_lines
+from engine.commands import Adjust, Announce, Availability, Command, Configure, Confirm, Repair, Reserve, parse_lines
 from engine.events import event_lines
 from engine.identity import make_id
 
@@ -30,10 +30,14 @@ class Status(StrEnum):
     REPLAYED = "replayed"
     UNKNOWN_SKU = "unknown_sku"
     PRODUCT_INACTIVE = "product_inactive"
+    STOCK_MOVED = "stock_moved"
+    """on_hand of a SKU is not what the command expected."""
     STOCK_LIMIT = "stock_limit"
     DUE_HOLDS = "due_holds"
     """Never reaches a caller: the engine ends the due holds and asks again."""
     INSUFFICIENT_STOCK = "insufficient_stock"
+    CHANGE_TOO_LARGE = "change_too_large"
+    """More units in all than the command may move."""
     OK = "ok"
 
 
@@ -150,8 +154,11 @@ class Result(Struct, frozen=True):
     levels: tuple[StockLevel, ...] = ()
     movements: tuple[Movement, ...] = ()
     adjustment_id: str = ""
+    """Of an adjustment, a repair or an announcement."""
     first_seq: int = 0
-    """Sequence number of an adjustment's or configuration's own first event; 0 otherwise."""
+    """Sequence number of an adjustment's, announcement's or configuration's own first event; 0 otherwise."""
+    units_moved: int = 0
+    """Units that an adjustment refused as `change_too_large` would have moved."""
     created: bool = False
     """True if a configure made the SKU."""
 
@@ -222,15 +229,19 @@ def decode_reply(command: Command, reply: Reply) -> Result:  # noqa: PLR0911  on
     """The raw answer as a Result, with what belongs to the verb and status filled in."""
     status, payload = reply.status, reply.payload
     result = Result(status=status, now_ms=reply.now_ms, seq=reply.seq)
-    if status in {Status.UNKNOWN_SKU, Status.PRODUCT_INACTIVE}:
+    if status in {Status.UNKNOWN_SKU, Status.PRODUCT_INACTIVE, Status.STOCK_MOVED}:
         return msgspec.structs.replace(result, skus=tuple(payload[0]))
     if status == Status.INSUFFICIENT_STOCK:
         return msgspec.structs.replace(result, shortages=msgspec.convert(payload[0], tuple[Shortage, ...]))
+    if status == Status.CHANGE_TOO_LARGE:
+        return msgspec.structs.replace(result, units_moved=payload[0])
     if isinstance(command, Reserve) and status == Status.OK:
         return _reserved(command, reply)
     if not payload:
         return result
-    if isinstance(command, Adjust):
+    if isinstance(command, Announce):
+        return msgspec.structs.replace(result, adjustment_id=payload[0], first_seq=payload[1])
+    if isinstance(command, Adjust | Repair):
         adjustment_id, seq, text = payload
         movements = tuple(Movement(x.sku, x.quantity, x.on_hand, x.reserved) for x in event_lines(text))
         return msgspec.structs.replace(result, adjustment_id=adjustment_id, first_seq=seq, movements=movements)

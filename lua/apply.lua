@@ -21,6 +21,8 @@
 --- @include "commands/availability"
 --- @include "commands/adjust"
 --- @include "commands/configure"
+--- @include "commands/announce"
+--- @include "commands/repair"
 
 local verbs = {
   reserve = reserve,
@@ -32,6 +34,8 @@ local verbs = {
   availability = availability,
   adjust = adjust,
   configure = configure,
+  announce = announce,
+  repair = repair,
 }
 
 local ready, last_ms = load_meta(ARGV[6])

@@ -32,6 +32,7 @@ from msgspec import Struct
 from engine.events import (
     Adjusted,
     Amended,
+    Announced,
     Configured,
     Confirmed,
     Expired,
@@ -129,6 +130,7 @@ class FlushPlan:
             Expired: self._expired,
             Adjusted: self._adjusted,
             Configured: self._configured,
+            Announced: _pass_over,
             BadEvent: _refuse,
         }
 
@@ -381,6 +383,10 @@ class FlushPlan:
             return text
         self._text_was_cleaned = True
         return text[:most].replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _pass_over(_seq: int, _event: Announced) -> None:
+    """It moved nothing."""
 
 
 def _refuse(_seq: int, event: BadEvent) -> None:

@@ -1,11 +1,13 @@
 -- adjust: change on_hand of SKUs, all or none; never below what is reserved.
 --
 -- KEYS      stock (hash), deadlines (zset), journal (stream), meta (hash), record {tag}r:<base> (string)
--- Takes     base, lines [[SKU, add|remove|set, units], ...], transaction_type, reason, reference_type, reference_id,
---           actor, fingerprint
--- Statuses  malformed, key_reused, replayed, unknown_sku, stock_limit, due_holds, insufficient_stock, ok
--- Answers   replayed, ok: (id, seq, lines as "SKU=change=on_hand=reserved"); unknown_sku: the SKUs;
---           insufficient_stock: the shortages (units to take, units free of holds)
+-- Takes     base, lines [[SKU, add|remove|set, units, on_hand that a set expects or nothing], ...], transaction_type,
+--           reason, reference_type, reference_id, actor, fingerprint, max_change
+-- Statuses  malformed, key_reused, replayed, unknown_sku, stock_moved, stock_limit, due_holds, insufficient_stock,
+--           change_too_large, ok
+-- Answers   replayed, ok: (id, seq, lines as "SKU=change=on_hand=reserved"); unknown_sku, stock_moved: the SKUs;
+--           insufficient_stock: the shortages (units to take, units free of holds); change_too_large: the units that
+--           all lines together would move
 -- Writes    on_hand of each SKU, with a fingerprint the record, event `adjust`
 -- Cost      O(lines)
 --- @include "lib/state"
@@ -30,17 +32,32 @@ local function is_adjust(command)
   local seen = {}
   for _, line in ipairs(lines) do
     if type(line) ~= "table" or type(line[1]) ~= "string" or seen[line[1]] or not LOWEST_UNITS[line[2]]
-      or not is_whole(line[3], LOWEST_UNITS[line[2]], line[2] == "set" and MAX_ON_HAND or MAX_QUANTITY) then
+      or not is_whole(line[3], LOWEST_UNITS[line[2]], line[2] == "set" and MAX_ON_HAND or MAX_QUANTITY)
+      or line[4] ~= nil and (line[2] ~= "set" or not is_whole(line[4], 0, MAX_ON_HAND)) then
       return false
     end
     seen[line[1]] = true
   end
-  return true
+  return is_whole(command[10], 0, LARGEST_EXACT)
 end
 
--- The change of each line, and the lines that would take more than is free of holds.
+-- SKUs whose on_hand is not what their line expects, or nil.
+local function moved_skus(lines)
+  local moved
+  for i = 1, #lines do
+    local expected = lines[i][4]
+    if expected and stock[lines[i][1]][1] ~= expected then
+      moved = moved or {}
+      moved[#moved + 1] = lines[i][1]
+    end
+  end
+  return moved
+end
+
+-- The change of each line, the lines that would take more than is free of holds, whether a SKU would hold too much,
+-- and the units moved in all.
 local function changes_of(lines)
-  local skus, changes, short, over = {}, {}, nil, false
+  local skus, changes, short, over, units_moved = {}, {}, nil, false, 0
   for i = 1, #lines do
     local sku, operation, units = lines[i][1], lines[i][2], lines[i][3]
     local level = stock[sku]
@@ -51,9 +68,10 @@ local function changes_of(lines)
       short[#short + 1] = { sku, -change, free, next_release(sku) }
     end
     over = over or level[1] + change > MAX_ON_HAND
+    units_moved = units_moved + math.abs(change)
     skus[i], changes[i] = sku, change
   end
-  return skus, changes, short, over
+  return skus, changes, short, over, units_moved
 end
 
 local function unknown_skus(lines)
@@ -83,11 +101,17 @@ local function adjust(command)
   if unknown then
     return answer(pack({ "unknown_sku", unknown }))
   end
-  local skus, changes, short, over = changes_of(lines)
+  local moved = moved_skus(lines)
+  if moved then
+    return answer(pack({ "stock_moved", moved }))
+  end
+  local skus, changes, short, over, units_moved = changes_of(lines)
   if over then
     return answer(STOCK_LIMIT)
   elseif short then
     return answer_short(short)
+  elseif command[10] > 0 and units_moved > command[10] then
+    return answer(pack({ "change_too_large", units_moved }))
   end
   for i = 1, #skus do
     stock[skus[i]][1] = stock[skus[i]][1] + changes[i]

@@ -11,9 +11,6 @@
 --- @include "lib/journal"
 --- @include "lib/results"
 
--- Past it a number need no longer be the one that was asked for, and infinity is none.
-local LARGEST_EXACT = 9007199254740992
-
 local function is_sku(text)
   return type(text) == "string" and #text >= 1 and #text <= MAX_SKU and not find(text, "[^%w%._:%- ]")
     and not find(text, "^ ") and not find(text, " $") and not find(text, "  ", 1, true)

@@ -35,6 +35,9 @@ local function parse_lines(text)
   return skus, quantities
 end
 
+-- Past it a number need no longer be the one that was asked for, and infinity is none.
+local LARGEST_EXACT = 9007199254740992
+
 -- A whole number from low to high; nan and infinities fail every comparison on purpose.
 local function is_whole(value, low, high)
   return type(value) == "number" and value >= low and value <= high and value == floor(value)

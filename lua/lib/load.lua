@@ -105,6 +105,8 @@ function wants.adjust(command)
   end
 end
 
+wants.repair = wants.adjust
+
 function wants.configure(command)
   if type(command[2]) == "string" then
     want(command[2])
