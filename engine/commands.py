@@ -16,9 +16,6 @@ from engine import limits
 from engine.errors import InvalidCommand
 
 AdjustOperation = Literal["add", "remove", "set"]
-AdjustLine = tuple[str, AdjustOperation, int] | tuple[str, AdjustOperation, int, int]
-"""(SKU, operation, units); `set` makes on_hand equal to the units. A fourth item, only with `set`, is the on_hand that
-must be there: anything else is refused as `stock_moved`."""
 TransactionType = Literal["IN", "OUT", "ADJUSTMENT", "RETURN", "DAMAGE"]
 
 
@@ -97,7 +94,8 @@ class Adjust(Struct, frozen=True, array_like=True, tag="adjust"):
     """Change on_hand of one or more SKUs, all or none; never below what is reserved."""
 
     base: str
-    lines: tuple[AdjustLine, ...]
+    lines: tuple[tuple[str, AdjustOperation, int], ...]
+    """(SKU, operation, units); `set` makes on_hand equal to the units."""
     transaction_type: TransactionType
     reason: str
     reference_type: str
@@ -106,6 +104,9 @@ class Adjust(Struct, frozen=True, array_like=True, tag="adjust"):
     fingerprint: str = ""
     max_change: int = 0
     """Units that all lines together may move; more is refused as `change_too_large`. 0: no limit."""
+    expected: tuple[int, ...] = ()
+    """on_hand that each line must find, in the order of the lines; -1: any. Something else is refused as
+    `stock_moved`. Empty: nothing is expected."""
 
 
 class Configure(Struct, frozen=True, array_like=True, tag="configure"):

@@ -1,8 +1,8 @@
 -- adjust: change on_hand of SKUs, all or none; never below what is reserved.
 --
 -- KEYS      stock (hash), deadlines (zset), journal (stream), meta (hash), record {tag}r:<base> (string)
--- Takes     base, lines [[SKU, add|remove|set, units, on_hand that a set expects or nothing], ...], transaction_type,
---           reason, reference_type, reference_id, actor, fingerprint, max_change
+-- Takes     base, lines [[SKU, add|remove|set, units], ...], transaction_type, reason, reference_type, reference_id,
+--           actor, fingerprint, max_change, expected
 -- Statuses  malformed, key_reused, replayed, unknown_sku, stock_moved, stock_limit, due_holds, insufficient_stock,
 --           change_too_large, ok
 -- Answers   replayed, ok: (id, seq, lines as "SKU=change=on_hand=reserved"); unknown_sku, stock_moved: the SKUs;
@@ -18,6 +18,18 @@
 local TRANSACTION_TYPES = { IN = true, OUT = true, ADJUSTMENT = true, RETURN = true, DAMAGE = true }
 local LOWEST_UNITS = { add = 1, remove = 1, set = 0 }
 
+local function are_expected(expected, count)
+  if type(expected) ~= "table" or #expected ~= 0 and #expected ~= count then
+    return false
+  end
+  for i = 1, #expected do
+    if not is_whole(expected[i], -1, MAX_ON_HAND) then
+      return false
+    end
+  end
+  return true
+end
+
 local function is_adjust(command)
   local lines = command[3]
   if type(command[2]) ~= "string" or raw_records[command[2]] == nil or type(lines) ~= "table" or #lines < 1
@@ -32,21 +44,19 @@ local function is_adjust(command)
   local seen = {}
   for _, line in ipairs(lines) do
     if type(line) ~= "table" or type(line[1]) ~= "string" or seen[line[1]] or not LOWEST_UNITS[line[2]]
-      or not is_whole(line[3], LOWEST_UNITS[line[2]], line[2] == "set" and MAX_ON_HAND or MAX_QUANTITY)
-      or line[4] ~= nil and (line[2] ~= "set" or not is_whole(line[4], 0, MAX_ON_HAND)) then
+      or not is_whole(line[3], LOWEST_UNITS[line[2]], line[2] == "set" and MAX_ON_HAND or MAX_QUANTITY) then
       return false
     end
     seen[line[1]] = true
   end
-  return is_whole(command[10], 0, LARGEST_EXACT)
+  return is_whole(command[10], 0, LARGEST_EXACT) and are_expected(command[11], #lines)
 end
 
 -- SKUs whose on_hand is not what their line expects, or nil.
-local function moved_skus(lines)
+local function moved_skus(lines, expected)
   local moved
-  for i = 1, #lines do
-    local expected = lines[i][4]
-    if expected and stock[lines[i][1]][1] ~= expected then
+  for i = 1, #expected do
+    if expected[i] >= 0 and stock[lines[i][1]][1] ~= expected[i] then
       moved = moved or {}
       moved[#moved + 1] = lines[i][1]
     end
@@ -101,7 +111,7 @@ local function adjust(command)
   if unknown then
     return answer(pack({ "unknown_sku", unknown }))
   end
-  local moved = moved_skus(lines)
+  local moved = moved_skus(lines, command[11])
   if moved then
     return answer(pack({ "stock_moved", moved }))
   end

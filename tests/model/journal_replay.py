@@ -8,6 +8,7 @@ from __future__ import annotations
 from engine.events import (
     Adjusted,
     Amended,
+    Announced,
     Configured,
     Confirmed,
     Entry,
@@ -41,6 +42,8 @@ class JournalReplay:
             self._apply(event)
 
     def _apply(self, event: Event) -> None:
+        if isinstance(event, Announced):
+            return
         lines = event_lines(event.lines)
         match event:
             case Configured():
