@@ -8,13 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from api.hot.respond import shortage_documents
+import msgspec
+
+from api.hot.respond import shortage_documents, stored_json
 from api.problems import Problem, invalid
 from inventory import refusals
 from inventory.refusals import Refusal
 
+
+def _reservation(refusal: refusals.ReservationExpired | refusals.ReservationNotActive) -> dict[str, Any]:
+    """As every verb shows a reservation that has ended."""
+    return {"reservation": msgspec.Raw(stored_json(refusal.reservation, refusal.now_ms).encode())}
+
+
 _MEMBERS: Final[dict[type[Refusal], Callable[[Any], dict[str, Any]]]] = {
     refusals.UnknownSku: lambda refusal: {"skus": list(refusal.skus)},
+    refusals.ReservationExpired: _reservation,
+    refusals.ReservationNotActive: _reservation,
     refusals.InsufficientStock: lambda refusal: {"shortages": shortage_documents(refusal.shortages)},
 }
 

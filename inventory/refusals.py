@@ -8,6 +8,14 @@ Owns the reasons and what each one tells; never how an answer looks (api/problem
     ├── InsufficientStock      would take more than is on hand and not reserved
     ├── StockLimit             would put more on hand than a SKU can hold
     ├── KeyReused              the Idempotency-Key came with another request before
+    ├── MalformedEvent         the event from outside is not readable as JSON
+    ├── UnknownReservation     ... or not the caller's
+    ├── ReservationExpired     ended by its deadline
+    ├── ReservationNotActive   ended in another way
+    ├── ReservationStateUnknown  nobody can tell until Redis is rebuilt; repeating is safe
+    ├── UnknownOrder           no sale of it is known
+    ├── OrderCancelled         was cancelled; nothing more can be sold to it
+    ├── UnknownDeadLetter      no order event with this number was set aside
     └── LedgerLate             changed, but not yet known to be in the ledger; repeating is safe
 """
 
@@ -15,7 +23,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from engine.results import Shortage
+from engine.results import Reservation, Shortage
 
 
 class Refusal(Exception):
@@ -68,6 +76,63 @@ class KeyReused(Refusal):
     """Same key, other request."""
 
     code = "idempotency-key-reused"
+
+
+class MalformedEvent(Refusal):
+    """Not JSON, or JSON that names a field twice."""
+
+    code = "malformed-json"
+
+
+class UnknownReservation(Refusal):
+    """Never was, or is another caller's: the same words for both."""
+
+    code = "unknown-reservation"
+
+
+class _Ended(Refusal):
+    """A reservation that has ended, as it stood at `now_ms` (server clock, Unix milliseconds)."""
+
+    def __init__(self, reservation: Reservation, now_ms: int) -> None:
+        super().__init__()
+        self.reservation = reservation
+        self.now_ms = now_ms
+
+
+class ReservationExpired(_Ended):
+    """Its deadline passed before it was confirmed."""
+
+    code = "reservation-expired"
+
+
+class ReservationNotActive(_Ended):
+    """Released, or sold to another order."""
+
+    code = "reservation-not-active"
+
+
+class ReservationStateUnknown(Refusal):
+    """The state of the reservation is being restored; nothing is known to have changed."""
+
+    code = "reservation-state-unknown"
+
+
+class UnknownOrder(Refusal):
+    """The ledger has no sale of this order, or one that is not the caller's."""
+
+    code = "unknown-order"
+
+
+class OrderCancelled(Refusal):
+    """The order was cancelled before: nothing more is sold to it."""
+
+    code = "order-cancelled"
+
+
+class UnknownDeadLetter(Refusal):
+    """No order event was set aside under this number."""
+
+    code = "unknown-dead-letter"
 
 
 class LedgerLate(Refusal):
