@@ -13,6 +13,7 @@ from persistence.tables.journal import flusher_status, journal_cursors, journal_
 from persistence.tables.keys import api_keys, store_secrets
 from persistence.tables.ledger import inventory_levels, inventory_transactions, products
 from persistence.tables.reservations import reservation_skus, stock_reservations
+from persistence.tables.webhooks import webhook_deliveries, webhooks
 
 LEDGER_CHANNEL: Final = "holdfast_ledger"
 """NOTIFY channel of the flusher's commits; payload `partition:epoch:seq`."""
@@ -30,4 +31,6 @@ __all__ = [
     "reservation_skus",
     "stock_reservations",
     "store_secrets",
+    "webhook_deliveries",
+    "webhooks",
 ]
