@@ -16,6 +16,7 @@ from engine.bootstrap import open_partition
 from engine.commands import (
     Adjust,
     Amend,
+    Announce,
     Availability,
     Command,
     Configure,
@@ -23,6 +24,7 @@ from engine.commands import (
     Expire,
     Read,
     Release,
+    Repair,
     Reserve,
     bases_of,
     encode_batch,
@@ -142,9 +144,17 @@ class Machine:
     def availability(self, lines: str) -> Result:
         return self.one(Availability(lines))
 
-    def adjust(self, *lines: tuple[str, Any, int], base: str = "", fingerprint: str = "", kind: Any = "IN") -> Result:
+    def adjust(
+        self, *lines: tuple[str, Any, int], base: str = "", fingerprint: str = "", kind: Any = "IN", **more: Any
+    ) -> Result:
         chosen = base or self.base()
-        return self.one(Adjust(chosen, lines, kind, "stock count", "Delivery", "d-1", "admin", fingerprint))
+        return self.one(Adjust(chosen, lines, kind, "stock count", "Delivery", "d-1", "admin", fingerprint, **more))
+
+    def announce(self, event_type: str, data: str = "{}", *, base: str = "") -> Result:
+        return self.one(Announce(base or self.base(), event_type, data, "worker"))
+
+    def repair(self, *lines: tuple[str, int, int], base: str = "") -> Result:
+        return self.one(Repair(base or self.base(), lines, "drift found", "drift-1", "admin"))
 
     def later(self, ms: int) -> None:
         assert self.clock_ms is not None

@@ -74,6 +74,56 @@ def test_unknown_sku_wins_over_everything_later_and_names_every_one(shop: Machin
     assert result.skus == ("X", "Y")
 
 
+def test_unknown_sku_wins_over_a_level_that_moved(shop: Machine) -> None:
+    unchanged(shop, "unknown_sku", ("A", "set", 1), ("X", "set", 1), expected=(9, 0))
+
+
+def test_a_level_that_moved_wins_over_the_stock_limit_and_names_every_one(shop: Machine) -> None:
+    shop.adjust(("B", "set", 10**12))
+
+    result = unchanged(shop, "stock_moved", ("A", "set", 1), ("B", "add", 1), ("OFF", "set", 0), expected=(9, 5, 5))
+
+    assert result.skus == ("A", "B")
+
+
+def test_a_level_as_expected_is_set(shop: Machine) -> None:
+    result = shop.adjust(("A", "set", 7), ("B", "add", 1), expected=(10, -1))
+
+    assert result.status == "ok"
+    assert (shop.counters("A"), shop.counters("B")) == ((7, 0), (6, 0))
+
+
+@pytest.mark.parametrize("expected", [(10,), (10, 5, 5), (10, -2), (10, 10**12 + 1), (10, 0.5)])
+def test_expectations_that_cannot_be_are_malformed(shop: Machine, expected: tuple[Any, ...]) -> None:
+    unchanged(shop, "malformed", ("A", "add", 1), ("B", "add", 1), expected=expected)
+
+
+@pytest.mark.parametrize(
+    ("lines", "moved"),
+    [
+        ([("A", "add", 8)], 8),
+        ([("A", "remove", 8)], 8),
+        ([("A", "set", 2)], 8),
+        ([("A", "set", 18)], 8),
+        ([("A", "remove", 4), ("B", "add", 4)], 8),
+    ],
+)
+def test_a_change_of_more_units_than_allowed(shop: Machine, lines: list[Any], moved: int) -> None:
+    refused = unchanged(shop, "change_too_large", *lines, max_change=moved - 1)
+
+    assert refused.units_moved == moved
+    assert shop.adjust(*lines, max_change=moved).status == "ok"
+
+
+def test_a_shortage_wins_over_a_change_that_is_too_large(shop: Machine) -> None:
+    unchanged(shop, "insufficient_stock", ("A", "remove", 11), max_change=1)
+
+
+@pytest.mark.parametrize("max_change", [-1, 0.5, 2**53 + 2, float("nan"), float("inf"), "1", None])
+def test_a_limit_that_is_none_is_malformed(shop: Machine, max_change: Any) -> None:
+    unchanged(shop, "malformed", ("A", "add", 1), max_change=max_change)
+
+
 def test_stock_limit_wins_over_a_shortage(shop: Machine) -> None:
     shop.adjust(("B", "set", 10**12))
 
