@@ -5,6 +5,7 @@ Owns the pool; never holds a query (persistence/queries/) and is no part of the 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -57,6 +58,8 @@ class Database:
             },
         )
         self._cursor_key: bytes | None = None
+        self.lock_slots = asyncio.Semaphore(pool_size)
+        """Taken by whoever keeps a connection while it needs others, so that half of them stay free for that."""
 
     async def close(self) -> None:
         """Let every connection go."""
