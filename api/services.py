@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from api.auth import KeyStore
     from engine import Engine
     from inventory.context import Inventory
+    from inventory.job_queue import JobQueue
     from persistence.database import Database
     from persistence.watermark import Watermark
 
@@ -45,6 +46,8 @@ class Services(Struct, frozen=True):
     inventory: Inventory
     keys: KeyStore
     settings: ApiSettings
+    jobs: JobQueue
+    """Background work is asked for here."""
 
     @property
     def engine(self) -> Engine:

@@ -47,6 +47,11 @@ class Settings(BaseSettings):
         description="Postgres 15+ to use, `postgresql://user:password@host:port/database`. "
         "Unset: `holdfast up` runs its own.",
     )
+    jobs_redis_url: SecretStr | None = Field(
+        None,
+        description="Redis of the job queue, which must not be shared with other programs. "
+        "Unset: the database after the one of HOLDFAST_REDIS_URL, on the same server.",
+    )
     data_dir: Path = Field(
         Path("~/.local/share/holdfast"),
         description="Folder of the embedded servers' data, of keys.json and of the lock. Made if missing.",
@@ -142,6 +147,18 @@ class Settings(BaseSettings):
     flush_max_events: int = Field(
         10_000, ge=1, le=1_000_000, description="Journal events that one Postgres transaction takes at most (about)."
     )
+    job_workers: int = Field(
+        2,
+        ge=1,
+        le=16,
+        description="Background jobs that may run at the same time. The first worker also takes long ones.",
+    )
+    reservation_retention_days: int = Field(
+        400,
+        ge=31,
+        le=36_500,
+        description="Days an ended reservation is kept in Postgres. The ledger is kept for ever.",
+    )
     metrics_port: int = Field(
         0, ge=0, le=65535, description="Port of the worker's own Prometheus page on 127.0.0.1; 0: none."
     )
@@ -182,7 +199,7 @@ class SettingRow(Struct, frozen=True):
     meaning: str
 
 
-SECRETS: Final = frozenset({"redis_url", "database_url", "admin_key", "storefront_key"})
+SECRETS: Final = frozenset({"redis_url", "database_url", "jobs_redis_url", "admin_key", "storefront_key"})
 _SHOWN_AS: Final = {"data_dir": "~/.local/share/holdfast", "workers": "cores"}
 
 

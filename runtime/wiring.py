@@ -26,12 +26,16 @@ from api.auth import KeyStore
 from api.services import ApiSettings, Services
 from engine import Engine, EngineSettings
 from inventory.context import Inventory, InventorySettings
+from inventory.job_queue import JobQueue
 from persistence.database import Database
 from persistence.queries.api_keys import ApiKeys
 from persistence.watermark import Watermark
+from runtime.jobs_redis import jobs_url_of
 from runtime.settings import Settings
 from runtime.store import OpenedStore, given_keys, open_store
 from worker.flusher import FlusherSettings
+from worker.jobs.context import JobSettings
+from worker.jobs.registry import JOBS
 from worker.service import Worker, WorkerSettings
 from worker.sweeper import SweeperSettings
 
@@ -100,6 +104,20 @@ def api_settings(settings: Settings, epoch: int, metrics_dir: Path | None) -> Ap
     )
 
 
+def job_settings(settings: Settings, store: OpenedStore) -> JobSettings:
+    """The job process's part of the settings."""
+    return JobSettings(
+        redis_url=store.redis_url,
+        jobs_url=jobs_url_of(settings, store.redis_url),
+        database_url=store.database_url,
+        engine=engine_settings(settings, store.epoch),
+        inventory=inventory_settings(settings, store.epoch),
+        workers=settings.job_workers,
+        grace_s=settings.shutdown_grace_seconds,
+        reservation_retention_days=settings.reservation_retention_days,
+    )
+
+
 async def _serve(
     settings: Settings, store: OpenedStore, listening: socket.socket, ready: Ready, metrics_dir: Path | None
 ) -> None:
@@ -120,7 +138,9 @@ async def _serve(
         gc.freeze()
         gc.set_threshold(GC_YOUNG, 20, 100)
         inventory = Inventory(engine, database, watermark, inventory_settings(settings, store.epoch))
-        services = Services(inventory, keys, api_settings(settings, store.epoch, metrics_dir))
+        jobs = JobQueue(jobs_url_of(settings, store.redis_url), JOBS.kinds)
+        closing.callback(jobs.close)
+        services = Services(inventory, keys, api_settings(settings, store.epoch, metrics_dir), jobs)
         await _Server(settings, create_app(services), ready).serve(sockets=[listening])
 
 

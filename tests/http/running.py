@@ -21,10 +21,13 @@ from api.services import ApiSettings, Services
 from engine import Engine, EngineSettings
 from engine.bootstrap import open_partition
 from inventory.context import Inventory, InventorySettings
+from inventory.job_queue import JobQueue
 from persistence.database import Database
 from persistence.queries.api_keys import ApiKeys
 from persistence.watermark import Watermark
+from runtime.jobs_redis import next_database
 from worker.flusher import Flusher
+from worker.jobs.registry import JOBS
 
 ADAPTERS = ("protocol", "asgi")
 KEYS = {role: f"{role}-key-for-tests-0123456789" for role in GRANTS} | {
@@ -138,7 +141,8 @@ class RunningService:
         keys = KeyStore(table)
         await keys.start()
         inventory = Inventory(engine, database, watermark, self.inventory_settings)
-        self.services = Services(inventory, keys, self.settings)
+        jobs = JobQueue(next_database(self.redis_url), JOBS.kinds)
+        self.services = Services(inventory, keys, self.settings, jobs)
         self.app = create_app(self.services)
         tasks = []
         for adapter in ADAPTERS:
@@ -162,6 +166,7 @@ class RunningService:
             self.ports[adapter] = server.servers[0].sockets[0].getsockname()[1]
         self._started.set()
         await asyncio.gather(*tasks)
+        jobs.close()
         await keys.close()
         await watermark.close()
         await engine.close()

@@ -1,0 +1,54 @@
+"""Every job of the service: its name, its schedule, its limits, and the function that does it.
+
+Owns the list. A new job is a function `async def job(context, **arguments) -> str` that calls inventory/ and gives one
+line for people, and an entry here. Every job is idempotent: it may run twice, at the same time, or again after a kill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final
+
+from msgspec import Struct
+
+from inventory.job_queue import JobKind
+from worker.jobs.context import JobContext
+
+JobFunction = Callable[..., Awaitable[str]]
+"""`async def job(context: JobContext, **arguments: str | int) -> str`; an exception means that the run failed."""
+
+
+class RegisteredJob(Struct, frozen=True):
+    """A kind of job and what does it."""
+
+    kind: JobKind
+    run: JobFunction
+
+
+class Registry:
+    """Jobs by name. Raises ValueError if two have the same."""
+
+    def __init__(self, jobs: Iterable[RegisteredJob]) -> None:
+        self._jobs: dict[str, RegisteredJob] = {}
+        for job in jobs:
+            if job.kind.name in self._jobs:
+                raise ValueError(f"two jobs are called {job.kind.name}")
+            self._jobs[job.kind.name] = job
+
+    @property
+    def kinds(self) -> tuple[JobKind, ...]:
+        """What is known of each job, in the order of registration."""
+        return tuple(job.kind for job in self._jobs.values())
+
+    def __getitem__(self, name: str) -> RegisteredJob:
+        return self._jobs[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._jobs
+
+    async def run(self, context: JobContext, name: str, arguments: dict[str, Any]) -> str:
+        """Run one job here and now; what it says it has done. Raises KeyError, and what the job raises."""
+        return await self._jobs[name].run(context, **arguments)
+
+
+JOBS: Final = Registry(())
