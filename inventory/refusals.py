@@ -16,6 +16,11 @@ Owns the reasons and what each one tells; never how an answer looks (api/problem
     ├── UnknownOrder           no sale of it is known
     ├── OrderCancelled         was cancelled; nothing more can be sold to it
     ├── UnknownDeadLetter      no order event with this number was set aside
+    ├── WebhookUrlRefused      the address is not one that webhooks may reach
+    ├── UnknownWebhook         ... or deleted
+    ├── UnknownDelivery        this webhook has no delivery with this number
+    ├── WebhookDisabled        nothing is sent to it until it is enabled
+    ├── WebhookLimit           there are as many webhooks as may be
     └── LedgerLate             changed, but not yet known to be in the ledger; repeating is safe
 """
 
@@ -133,6 +138,36 @@ class UnknownDeadLetter(Refusal):
     """No order event was set aside under this number."""
 
     code = "unknown-dead-letter"
+
+
+class WebhookUrlRefused(Refusal):
+    """The address may not be called; the detail says why."""
+
+    code = "webhook-url-refused"
+
+
+class UnknownWebhook(Refusal):
+    """There is no such webhook."""
+
+    code = "unknown-webhook"
+
+
+class UnknownDelivery(Refusal):
+    """This webhook has no such delivery."""
+
+    code = "unknown-delivery"
+
+
+class WebhookDisabled(Refusal):
+    """Nothing is sent to this webhook at present."""
+
+    code = "webhook-disabled"
+
+
+class WebhookLimit(Refusal):
+    """One of the others has to go first."""
+
+    code = "webhook-limit"
 
 
 class LedgerLate(Refusal):
