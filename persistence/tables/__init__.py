@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from persistence.tables.columns import metadata
+from persistence.tables.events import announcements, follower_cursors, journal_archive
+from persistence.tables.jobs import job_runs
 from persistence.tables.journal import flusher_status, journal_cursors, journal_quarantine
 from persistence.tables.keys import api_keys, store_secrets
 from persistence.tables.ledger import inventory_levels, inventory_transactions, products
@@ -18,12 +20,20 @@ from persistence.tables.webhooks import webhook_deliveries, webhooks
 LEDGER_CHANNEL: Final = "holdfast_ledger"
 """NOTIFY channel of the flusher's commits; payload `partition:epoch:seq`."""
 
+ANNOUNCEMENTS_CHANNEL: Final = "holdfast_announcements"
+"""NOTIFY channel of new rows in `announcements`; no payload."""
+
 __all__ = [
+    "ANNOUNCEMENTS_CHANNEL",
     "LEDGER_CHANNEL",
+    "announcements",
     "api_keys",
     "flusher_status",
+    "follower_cursors",
     "inventory_levels",
     "inventory_transactions",
+    "journal_archive",
+    "job_runs",
     "journal_cursors",
     "journal_quarantine",
     "metadata",
