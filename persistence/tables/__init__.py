@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from persistence.tables.alerts import alerts, stock_digests
 from persistence.tables.columns import metadata
 from persistence.tables.events import announcements, follower_cursors, journal_archive
+from persistence.tables.imports import import_files, import_rows, imports
 from persistence.tables.jobs import job_runs
 from persistence.tables.journal import flusher_status, journal_cursors, journal_quarantine
 from persistence.tables.keys import api_keys, store_secrets
@@ -26,10 +28,14 @@ ANNOUNCEMENTS_CHANNEL: Final = "holdfast_announcements"
 __all__ = [
     "ANNOUNCEMENTS_CHANNEL",
     "LEDGER_CHANNEL",
+    "alerts",
     "announcements",
     "api_keys",
     "flusher_status",
     "follower_cursors",
+    "import_files",
+    "import_rows",
+    "imports",
     "inventory_levels",
     "inventory_transactions",
     "journal_archive",
@@ -39,6 +45,7 @@ __all__ = [
     "metadata",
     "products",
     "reservation_skus",
+    "stock_digests",
     "stock_reservations",
     "store_secrets",
     "webhook_deliveries",
