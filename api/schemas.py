@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from api.auth import Role
 from api.hot.decode import Quantity, Sku, Text
 from engine import limits
+from inventory.order_events import OrderCancelled, OrderCreated
 
 Time = Annotated[str, Meta(description="RFC 3339, UTC", examples=["2026-03-01T12:00:00.000Z"])]
 Count = Annotated[int, Meta(ge=0, le=limits.MAX_QUANTITY, description="units")]
@@ -21,7 +22,6 @@ Reason = Annotated[
     str,
     Meta(min_length=3, max_length=500, description="3-500 characters, kept in the ledger", examples=["delivery 4711"]),
 ]
-ReservationId = Annotated[str, Meta(min_length=1, max_length=64, description="36 hex digits")]
 
 ReservationState = Literal["ACTIVE", "COMPLETED", "CANCELLED", "EXPIRED"]
 TransactionKind = Literal["IN", "OUT", "ADJUSTMENT", "RETURN", "DAMAGE"]
@@ -247,20 +247,6 @@ class ReturnView(Struct, frozen=True):
     """The rows that a return made."""
 
     transactions: list[TransactionView]
-
-
-class OrderCreated(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="order.created"):
-    """The order that some holds became: all of them are confirmed, or none."""
-
-    order_id: Text
-    reservation_ids: Annotated[list[ReservationId], Meta(min_length=1, max_length=limits.MAX_CONFIRM_RESERVATIONS)]
-
-
-class OrderCancelled(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="order.cancelled"):
-    """The order is off: what it took and has not given back yet is put back."""
-
-    order_id: Text
-    reason: Reason | UnsetType = UNSET
 
 
 OrderBody = OrderCreated | OrderCancelled

@@ -1,16 +1,15 @@
-"""Reservations that Redis no longer keeps: what Postgres remembers of them, and when that can be trusted.
+"""Reservations that Redis no longer keeps, for the hot path: the service's answer with the hot path's exceptions.
 
-Owns one decision: what an ACTIVE row without its Redis record means. Never writes.
+Owns nothing but the translation; the decision stands in inventory/stored_reservations.py.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from api.problems import Problem
-from persistence.queries import reservations
+from inventory import stored_reservations
+from inventory.refusals import ReservationStateUnknown
 
 if TYPE_CHECKING:
     from api.services import Services
@@ -18,17 +17,11 @@ if TYPE_CHECKING:
 
 
 async def stored_reservation(services: Services, reservation_id: str, owner: str, now_ms: int) -> Reservation | None:
-    """The reservation as Postgres has it, if `owner` (empty: anyone) may see it.
+    """The reservation as Postgres has it, if `owner` (empty: anyone) may see it; None if it never was.
 
-    A row that is still ACTIVE although Redis has forgotten the hold: past its deadline it has expired (the ledger is
-    only a moment behind); before it nobody can tell until Redis is rebuilt, and Problem `reservation-state-unknown`
-    is raised. Problem `ledger-unavailable` when Postgres is away, so that nobody takes silence for a 404.
+    Raises Problem `reservation-state-unknown`, and DatabaseUnavailable when Postgres is away.
     """
-    stored = await reservations.by_id(services.database, reservation_id)
-    if stored is None or (owner and stored.owner != owner):
-        return None
-    if stored.status == "ACTIVE":
-        if now_ms < stored.deadline_ms:
-            raise Problem("reservation-state-unknown")
-        return msgspec.structs.replace(stored, status="EXPIRED")
-    return stored
+    try:
+        return await stored_reservations.stored_reservation(services.database, reservation_id, owner, now_ms)
+    except ReservationStateUnknown:
+        raise Problem("reservation-state-unknown") from None

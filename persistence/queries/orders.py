@@ -42,6 +42,16 @@ class OrderLedger(Struct, frozen=True):
     """Every row, oldest first."""
 
     @property
+    def outstanding(self) -> tuple[OrderUnits, ...]:
+        """SKUs of which units are still with the customer."""
+        return tuple(one for one in self.units if one.outstanding)
+
+    @property
+    def put_backs(self) -> int:
+        """How many adjustments its cancellation has made so far."""
+        return len({(row.epoch, row.seq) for row in self.transactions if row.transaction_type == "IN"})
+
+    @property
     def cancelled(self) -> bool:
         """True once units were put back by a cancellation."""
         return any(row.transaction_type == "IN" for row in self.transactions)
