@@ -16,6 +16,8 @@ from persistence.tables.jobs import job_runs
 from persistence.tables.journal import flusher_status, journal_cursors, journal_quarantine
 from persistence.tables.keys import api_keys, store_secrets
 from persistence.tables.ledger import inventory_levels, inventory_transactions, products
+from persistence.tables.orders import order_dead_letters
+from persistence.tables.reconciliation import drift_repairs, level_corrections, reconciliations
 from persistence.tables.reservations import reservation_skus, stock_reservations
 from persistence.tables.webhooks import webhook_deliveries, webhooks
 
@@ -31,6 +33,7 @@ __all__ = [
     "alerts",
     "announcements",
     "api_keys",
+    "drift_repairs",
     "flusher_status",
     "follower_cursors",
     "import_files",
@@ -38,12 +41,15 @@ __all__ = [
     "imports",
     "inventory_levels",
     "inventory_transactions",
-    "journal_archive",
     "job_runs",
+    "journal_archive",
     "journal_cursors",
     "journal_quarantine",
+    "level_corrections",
     "metadata",
+    "order_dead_letters",
     "products",
+    "reconciliations",
     "reservation_skus",
     "stock_digests",
     "stock_reservations",
