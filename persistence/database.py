@@ -60,6 +60,9 @@ class Database:
         self._cursor_key: bytes | None = None
         self.lock_slots = asyncio.Semaphore(pool_size)
         """Taken by whoever keeps a connection while it needs others, so that half of them stay free for that."""
+        self.outer_lock_slots = asyncio.Semaphore(max(1, pool_size // 2))
+        """The same for locks under which one of `lock_slots` may be taken: with slots in common, holders of the outer
+        ones could wait for each other for ever."""
 
     async def close(self) -> None:
         """Let every connection go."""
