@@ -13,6 +13,8 @@ Fixtures
 - `database_url`    a Postgres database of this test alone, all migrations applied
 - `empty_database_url`  the same without migrations
 - `engine`          engine.Engine on `redis_url`, partition opened with epoch 1
+- `run_job(name, **arguments)`    async: one run of a registered job as the job process does it, its Outcome; the partition
+                    must be open (`engine`); override `job_settings` for other settings
 - `redis_server`, `postgres_server`  the session's servers (runtime.embedded_*): do not stop these,
 - `make_redis`, `make_postgres`      factories for servers a test may stop, kill and restart as it likes
 - `wait_until(condition, timeout_s=10, what="")`, `await eventually(...)`  polling (tests/waiting.py)
@@ -24,6 +26,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,8 +37,13 @@ import redis
 from persistence.migrate import upgrade
 from runtime.embedded_postgres import EmbeddedPostgres
 from runtime.embedded_redis import EmbeddedRedis
+from runtime.jobs_redis import next_database
 from tests import waiting
 from tests.key_leaks import leaked_keys
+from worker.jobs import running
+from worker.jobs.context import JobSettings
+from worker.jobs.registry import JOBS
+from worker.jobs.running import Outcome
 
 TEMPLATE = "holdfast_template"
 FAST_POSTGRES = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "256MB", "shared_buffers": "48MB"}
@@ -164,6 +172,19 @@ async def engine(redis_url: str, redis_client: redis.Redis) -> AsyncIterator[Any
     connected = await Engine.connect(redis_url, EngineSettings(epoch=1))
     yield connected
     await connected.close()
+
+
+@pytest.fixture
+def job_settings(redis_url: str, database_url: str) -> JobSettings:
+    return JobSettings(redis_url=redis_url, jobs_url=next_database(redis_url), database_url=database_url)
+
+
+@pytest.fixture
+def run_job(job_settings: JobSettings) -> Callable[..., Any]:
+    async def run(name: str, **arguments: str | int) -> Outcome:
+        return await running.run_job(job_settings, JOBS, name, arguments, uuid.uuid4().hex)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,88 @@
+"""One run of one job: its context opened, its time limited, its beginning and end written down, its next try asked for.
+
+Owns what all runs have in common; never what a job does, and nothing of RQ (horse.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final, Literal
+
+import structlog
+from msgspec import Struct
+
+from engine import Engine
+from inventory.context import Inventory
+from inventory.job_queue import JobKind, JobQueue
+from persistence.database import Database
+from persistence.queries import job_runs
+from persistence.watermark import Watermark
+from worker.jobs.context import JobContext, JobSettings
+from worker.jobs.registry import Registry
+
+Arguments = Mapping[str, str | int]
+POOL_SIZE: Final = 3
+"""Connections to Postgres that a run keeps; as many again for a moment."""
+
+logger = structlog.get_logger("holdfast.jobs")
+
+
+class Outcome(Struct, frozen=True):
+    """How a run ended."""
+
+    status: Literal["ok", "failed"]
+    told: str
+    """What the job says it has done, in one line; or why it failed."""
+    duration_s: float
+
+
+@asynccontextmanager
+async def opened_context(settings: JobSettings, registry: Registry) -> AsyncIterator[JobContext]:
+    """A context of this event loop's own. Raises engine.errors.Unavailable, OSError while Redis is away."""
+    async with AsyncExitStack() as closing:
+        jobs = JobQueue(settings.jobs_url, registry.kinds)
+        closing.callback(jobs.close)
+        database = Database(settings.database_url, pool_size=POOL_SIZE)
+        closing.push_async_callback(database.close)
+        engine = await Engine.connect(settings.redis_url, settings.engine)
+        closing.push_async_callback(engine.close)
+        watermark = Watermark(settings.database_url)
+        await watermark.start()
+        closing.push_async_callback(watermark.close)
+        yield JobContext(Inventory(engine, database, watermark, settings.inventory), jobs, settings)
+
+
+async def run_job(settings: JobSettings, registry: Registry, name: str, arguments: Arguments, run_id: str) -> Outcome:
+    """Run job `name` once and write it down; a job that fails or takes too long is an Outcome, not an exception.
+
+    Raises KeyError for an unknown name, DatabaseUnavailable when the run cannot be written down, and what opening the
+    context raises.
+    """
+    job = registry[name]
+    async with opened_context(settings, registry) as context:
+        database = context.inventory.database
+        told_arguments = " ".join(f"{key}={value}" for key, value in arguments.items())
+        number = await job_runs.begin(database, name, run_id, told_arguments, job.kind.timeout_s)
+        outcome = await _outcome(context, job.kind, registry, arguments)
+        await job_runs.end(database, number, outcome.status, outcome.told)
+    told = logger.info if outcome.status == "ok" else logger.error
+    told("job ended", job=name, status=outcome.status, told=outcome.told, duration_s=round(outcome.duration_s, 3))
+    return outcome
+
+
+async def _outcome(context: JobContext, kind: JobKind, registry: Registry, arguments: Arguments) -> Outcome:
+    began = time.monotonic()
+    status: Literal["ok", "failed"] = "failed"
+    limit = asyncio.timeout(kind.timeout_s)
+    try:
+        async with limit:
+            told = await registry.run(context, kind.name, dict(arguments))
+            status = "ok"
+    except Exception as error:
+        # Whatever a job raises is its result, and is told.
+        logger.exception("job failed", job=kind.name)
+        told = f"took longer than {kind.timeout_s} s" if limit.expired() else f"{type(error).__name__}: {error}"
+    return Outcome(status, " ".join(told.split()), time.monotonic() - began)
