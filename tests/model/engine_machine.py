@@ -69,6 +69,8 @@ intents = st.one_of(
         st.just("adjust"),
         st.dictionaries(skus, st.tuples(st.sampled_from(["add", "remove", "set"]), st.integers(1, 9)), min_size=1),
         st.sampled_from([-1, -1, 0, 1, 2]),
+        st.sampled_from([0, 0, 4, 12]),
+        st.sampled_from([None, None, 0, 1]),
     ),
     st.tuples(st.just("configure"), skus.filter(lambda sku: sku != UNKNOWN), st.integers(0, 3), st.integers(0, 9)),
 )
@@ -89,6 +91,7 @@ def view(result: Result) -> Outcome:
         ),
         movements=tuple((m.sku, m.quantity, m.on_hand, m.reserved) for m in result.movements),
         created=result.created,
+        units_moved=result.units_moved,
     )
 
 
@@ -204,14 +207,20 @@ class EngineMachine(RuleBasedStateMachine):
     def _availability(self, asked: list[str]) -> Any:
         return Availability(",".join(f"{sku}=1" for sku in asked)), lambda: self.model.availability(tuple(asked))
 
-    def _adjust(self, changes: dict[str, tuple[Any, int]], key: int) -> Any:
+    def _adjust(self, changes: dict[str, tuple[Any, int]], key: int, max_change: int, expected_off: int | None) -> Any:
+        """`expected_off`: expect the levels of before this batch, the last one that much higher; None: nothing."""
         asked = tuple((sku, operation, number) for sku, (operation, number) in changes.items())
         self.bases += 1
         base = f"{self.bases:024x}" if key < 0 else f"{key:024x}".replace("0", "d", 1)
-        fingerprint = "" if key < 0 else str(asked)
+        expected: tuple[int, ...] = ()
+        if expected_off is not None:
+            levels = self.model.skus
+            expected = tuple(levels[sku].on_hand if sku in levels else -1 for sku in changes)
+            expected = (*expected[:-1], expected[-1] + expected_off)
+        fingerprint = "" if key < 0 else str((asked, max_change, expected))
         return (
-            Adjust(base, asked, "ADJUSTMENT", "count", "", "", "admin", fingerprint),
-            lambda: self.model.adjust(base, asked, fingerprint),
+            Adjust(base, asked, "ADJUSTMENT", "count", "", "", "admin", fingerprint, max_change, expected),
+            lambda: self.model.adjust(base, asked, fingerprint, max_change, expected),
         )
 
     def _configure(self, sku: str, safety: int, initial: int) -> Any:

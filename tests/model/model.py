@@ -71,6 +71,7 @@ class Outcome:
     levels: tuple[tuple[Any, ...], ...] = ()
     movements: tuple[tuple[str, int, int, int], ...] = ()
     created: bool = False
+    units_moved: int = 0
 
 
 def seen(hold: Hold) -> Seen:
@@ -222,19 +223,36 @@ class Model:
             "ok", levels=tuple((s, x.on_hand, x.reserved, x.safety, x.threshold, x.active) for s, x in found)
         )
 
-    def adjust(self, base: str, lines: tuple[tuple[str, str, int], ...], fingerprint: str) -> Outcome:
+    def adjust(
+        self,
+        base: str,
+        lines: tuple[tuple[str, str, int], ...],
+        fingerprint: str,
+        max_change: int = 0,
+        expected: tuple[int, ...] = (),
+    ) -> Outcome:
         if base in self.adjustments:
             print_, first = self.adjustments[base]
             return replace(first, status="replayed") if print_ == fingerprint else Outcome("key_reused")
         unknown = tuple(sku for sku, _, _ in lines if sku not in self.skus)
         if unknown:
             return Outcome("unknown_sku", skus=unknown)
+        moved = tuple(
+            sku
+            for (sku, _, _), number in zip(lines, expected, strict=bool(expected))
+            if number >= 0 and self.skus[sku].on_hand != number
+        )
+        if moved:
+            return Outcome("stock_moved", skus=moved)
         short = self._too_much(lines)
         if short and self.due():
             self.sweep()
             short = self._too_much(lines)
         if short:
             return Outcome("insufficient_stock", shortages=short)
+        units = sum(abs(self._change(*line)) for line in lines)
+        if max_change and units > max_change:
+            return Outcome("change_too_large", units_moved=units)
         movements = []
         for sku, operation, units in lines:
             level = self.skus[sku]
