@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from persistence.tables.admin_audit import admin_audit
 from persistence.tables.alerts import alerts, stock_digests
+from persistence.tables.approvals import approvals
 from persistence.tables.columns import metadata
 from persistence.tables.events import announcements, follower_cursors, journal_archive
 from persistence.tables.imports import import_files, import_rows, imports
@@ -30,9 +32,11 @@ ANNOUNCEMENTS_CHANNEL: Final = "holdfast_announcements"
 __all__ = [
     "ANNOUNCEMENTS_CHANNEL",
     "LEDGER_CHANNEL",
+    "admin_audit",
     "alerts",
     "announcements",
     "api_keys",
+    "approvals",
     "drift_repairs",
     "flusher_status",
     "follower_cursors",
