@@ -86,6 +86,10 @@ def test_a_level_that_moved_wins_over_the_stock_limit_and_names_every_one(shop: 
     assert result.skus == ("A", "B")
 
 
+def test_nothing_is_an_expectation_too(shop: Machine) -> None:
+    assert unchanged(shop, "stock_moved", ("A", "set", 1), expected=(0,)).skus == ("A",)
+
+
 def test_a_level_as_expected_is_set(shop: Machine) -> None:
     result = shop.adjust(("A", "set", 7), ("B", "add", 1), expected=(10, -1))
 
