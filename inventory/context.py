@@ -28,6 +28,16 @@ class InventorySettings(Struct, frozen=True, kw_only=True):
     """How long a change waits for its ledger row before the answer is LedgerLate."""
     late_confirm: bool = False
     """A confirm of an expired hold takes the stock again if it is still there."""
+    webhook_allow_private: bool = False
+    """Webhooks may use http and lead to loopback and private addresses."""
+    webhook_retry_s: tuple[float, ...] = (5, 30, 120, 600, 3600, 21_600, 86_400)
+    """Pauses between the attempts at one delivery; after the last it has failed."""
+    webhook_disable_after_s: int = 259_200
+    """A webhook that has taken nothing for this long is disabled."""
+    webhook_log_s: int = 1_209_600
+    """How long a delivery stays in the log, sent or not."""
+    webhook_max_pending: int = 100_000
+    """Deliveries that may wait for one webhook; past it the oldest are given up."""
 
 
 class Inventory(Struct, frozen=True):

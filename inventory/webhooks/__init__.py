@@ -1,0 +1,1 @@
+"""Webhooks: who is told about which events, and the signed requests that tell them."""
