@@ -25,6 +25,8 @@ _MEMBERS: Final[dict[type[Refusal], Callable[[Any], dict[str, Any]]]] = {
     refusals.UnknownSku: lambda refusal: {"skus": list(refusal.skus)},
     refusals.ReservationExpired: _reservation,
     refusals.ReservationNotActive: _reservation,
+    refusals.FileHasErrors: lambda refusal: {"errors": list(refusal.errors), "error_count": refusal.count},
+    refusals.StockMoved: lambda refusal: {"rows": list(refusal.rows)},
     refusals.InsufficientStock: lambda refusal: {"shortages": shortage_documents(refusal.shortages)},
 }
 

@@ -21,6 +21,15 @@ Owns the reasons and what each one tells; never how an answer looks (api/problem
     ├── UnknownDelivery        this webhook has no delivery with this number
     ├── WebhookDisabled        nothing is sent to it until it is enabled
     ├── WebhookLimit           there are as many webhooks as may be
+    ├── UnsupportedFile        no CSV or XLSX, or one that does harm
+    ├── TooManyRows            the file has more rows than may be
+    ├── UnknownImport          ... or not the caller's
+    ├── FileHasErrors          some rows of the file cannot be taken, so none is
+    ├── PreviewExpired         nobody applied it in time
+    ├── StockMoved             the stock is no longer what the preview saw
+    ├── ImportNotReady         its file is still being read, or another step is under way
+    ├── ImportNotApplied       there is nothing to revert
+    ├── ImportEnded            it was reverted, or it failed; upload the file again
     └── LedgerLate             changed, but not yet known to be in the ledger; repeating is safe
 """
 
@@ -29,6 +38,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from engine.results import Reservation, Shortage
+from persistence.queries.imports import MovedRow, RowError
 
 
 class Refusal(Exception):
@@ -168,6 +178,73 @@ class WebhookLimit(Refusal):
     """One of the others has to go first."""
 
     code = "webhook-limit"
+
+
+class UnsupportedFile(Refusal):
+    """Not what its name says, nothing that can be read, or made to do harm; the detail says which."""
+
+    code = "unsupported-file"
+
+
+class TooManyRows(Refusal):
+    """More rows than one import may have."""
+
+    code = "too-many-rows"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"At most {most} rows; split the file.")
+
+
+class UnknownImport(Refusal):
+    """Never was, or is another caller's: the same words for both."""
+
+    code = "unknown-import"
+
+
+class FileHasErrors(Refusal):
+    """Some rows cannot be taken; nothing was changed for the others either."""
+
+    code = "preview-has-errors"
+
+    def __init__(self, errors: tuple[RowError, ...], count: int) -> None:
+        super().__init__(f"{count} errors in the file." if count != 1 else "One error in the file.")
+        self.errors = errors
+        """The first of them, by row."""
+        self.count = count
+
+
+class PreviewExpired(Refusal):
+    """It was not applied in time; upload the file again."""
+
+    code = "preview-expired"
+
+
+class StockMoved(Refusal):
+    """on_hand of these rows is no longer what the preview saw."""
+
+    code = "stock-moved"
+
+    def __init__(self, rows: tuple[MovedRow, ...], detail: str = "") -> None:
+        super().__init__(detail or "The stock has changed since the preview; force applies it all the same.")
+        self.rows = rows
+
+
+class ImportNotReady(Refusal):
+    """Another step of this import is under way."""
+
+    code = "import-not-ready"
+
+
+class ImportNotApplied(Refusal):
+    """This import has changed nothing that could be reverted."""
+
+    code = "import-not-applied"
+
+
+class ImportEnded(Refusal):
+    """This import is over; its file has to be uploaded again."""
+
+    code = "import-ended"
 
 
 class LedgerLate(Refusal):

@@ -42,7 +42,7 @@ imports = Table(
     Column("checked", Boolean, nullable=False, server_default=text("false")),
     Column("actor", name_text(), nullable=False, server_default=text("''")),
     Column("done", Integer, nullable=False, server_default=text("0")),
-    Column("failure", JSONB),
+    Column("failure", JSONB(none_as_null=True)),
     time_column("applied_at", nullable=True),
     time_column("reverted_at", nullable=True),
     CheckConstraint("mode IN ('set', 'add')", name="mode"),
