@@ -206,6 +206,7 @@ def worker_settings(settings: Settings, store: OpenedStore) -> WorkerSettings:
             drain_ms=round(settings.shutdown_grace_seconds * 1000),
         ),
         sweeper=SweeperSettings(interval_ms=settings.sweep_interval_ms),
+        inventory=inventory_settings(settings, store.epoch),
         metrics_port=settings.metrics_port or None,
     )
 

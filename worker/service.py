@@ -10,7 +10,8 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
@@ -21,6 +22,9 @@ from redis.backoff import NoBackoff
 
 from engine.engine import Engine, EngineSettings
 from engine.errors import Unavailable
+from inventory.context import Inventory, InventorySettings
+from persistence.database import Database
+from persistence.watermark import Watermark
 from worker.flusher import Flusher, FlusherSettings, FlusherStatus
 from worker.metrics import MetricsServer, WorkerCollector
 from worker.sweeper import Sweeper, SweeperSettings, SweeperStatus
@@ -34,6 +38,7 @@ class WorkerSettings(Struct, frozen=True):
     engine: EngineSettings = EngineSettings()
     flusher: FlusherSettings = FlusherSettings()
     sweeper: SweeperSettings = SweeperSettings()
+    inventory: InventorySettings = InventorySettings()
     metrics_port: int | None = None
     """Port of the Prometheus page; 0: a free one; None: no page."""
     metrics_host: str = "127.0.0.1"
@@ -75,9 +80,9 @@ class Worker:
             collector = WorkerCollector(lambda: self.flusher_status, lambda: self.sweeper_status)
             self._metrics = MetricsServer(collector, self._settings.metrics_host, self._settings.metrics_port)
         flushing = _Thread(self._flusher.run, "flusher")
-        sweeping = asyncio.create_task(self._sweep(stop), name="sweeper")
+        serving = asyncio.create_task(self._serve(stop), name="inventory")
         stopping = asyncio.create_task(stop.wait(), name="stop")
-        work: list[asyncio.Future[Any]] = [flushing.ended, sweeping]
+        work: list[asyncio.Future[Any]] = [flushing.ended, serving]
         try:
             await asyncio.wait([*work, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -88,22 +93,34 @@ class Worker:
             if self._metrics is not None:
                 self._metrics.close()
         flushing.ended.result()
-        sweeping.result()
+        serving.result()
         self._log.info("worker stopped", seq=self._flusher.status.seq)
 
-    async def _sweep(self, stop: asyncio.Event) -> None:
+    async def _serve(self, stop: asyncio.Event) -> None:
+        """What needs the engine: the sweeper, and beside it the long-running work of the inventory service."""
         engine = await self._connected_engine(stop)
         if engine is None:
             return
-        redis = Redis.from_url(
-            self._settings.redis_url, socket_timeout=10, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)
-        )
-        try:
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(engine.close)
+            redis = Redis.from_url(
+                self._settings.redis_url, socket_timeout=10, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)
+            )
+            closing.push_async_callback(redis.aclose)
+            database = Database(self._settings.database_url)
+            closing.push_async_callback(database.close)
+            watermark = Watermark(self._settings.database_url)
+            closing.push_async_callback(watermark.close)
+            inventory = Inventory(engine, database, watermark, self._settings.inventory)
             self._sweeper = Sweeper(engine, redis, self._settings.sweeper)
-            await self._sweeper.run(stop)
-        finally:
-            await engine.close()
-            await redis.aclose()
+            await _run_all(stop, [self._sweeper.run(stop), self._inventory_work(inventory, redis, stop)])
+
+    async def _inventory_work(self, inventory: Inventory, redis: Redis, stop: asyncio.Event) -> None:
+        """Never keeps the sweeper waiting: a Postgres that is away is this work's own trouble."""
+        await inventory.watermark.start()
+        works: list[Coroutine[Any, Any, None]] = []
+        if works:
+            await _run_all(stop, works)
 
     async def _connected_engine(self, stop: asyncio.Event) -> Engine | None:
         told = False
@@ -112,10 +129,22 @@ class Worker:
                 return await Engine.connect(self._settings.redis_url, self._settings.engine)
             except (Unavailable, OSError) as error:
                 if not told:
-                    self._log.error("sweeper waits for Redis", reason=f"{type(error).__name__}: {error}")
+                    self._log.error("worker waits for Redis", reason=f"{type(error).__name__}: {error}")
                     told = True
                 await asyncio.sleep(0.25)
         return None
+
+
+async def _run_all(stop: asyncio.Event, works: list[Coroutine[Any, Any, None]]) -> None:
+    """Until all have ended. The first that ends in an error asks the others to stop; then the error is raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        stop.set()
+        await asyncio.wait(tasks)
+    for task in tasks:
+        task.result()
 
 
 class _Thread:
