@@ -73,7 +73,7 @@ def read_event(body: bytes) -> OrderEvent:
     except ValueError as error:
         raise MalformedEvent(str(error)[:200]) from None
     try:
-        event = _decoder.decode(body)
+        event: OrderEvent = _decoder.decode(body)
     except msgspec.ValidationError as error:
         match = _AT.match(str(error)[:300])
         raise (

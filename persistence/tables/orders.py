@@ -16,7 +16,7 @@ from sqlalchemy import (
     text,
 )
 
-from persistence.tables.columns import metadata, name_text, now_column, time_column
+from persistence.tables.columns import metadata, name_text, now_column
 
 order_dead_letters = Table(
     "order_dead_letters",
@@ -38,4 +38,4 @@ order_dead_letters = Table(
     CheckConstraint("attempts >= 1", name="attempts"),
     Index("order_dead_letters_status_idx", "status", "id"),
 )
-"""One row an entry of the stream that was set aside. The entry itself is acknowledged: this row is what is left of it."""
+"""One row an entry of the stream that was set aside; the entry itself is acknowledged."""
