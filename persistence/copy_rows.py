@@ -24,6 +24,9 @@ COPY_RESERVATIONS: Final = (
     "COPY stock_reservations (partition, epoch, seq, created_at, updated_at, expires_at, ended_at, id, status,"
     " owner, customer_id, cart_id, order_id, fingerprint, lines) FROM STDIN (FORMAT BINARY)"
 )
+COPY_ARCHIVE: Final = (
+    "COPY journal_archive (partition, epoch, last_seq, first_seq, at, stream_id, body) FROM STDIN (FORMAT BINARY)"
+)
 COPY_RESERVATION_SKUS: Final = "COPY reservation_skus (sku, created_at, reservation_id) FROM STDIN (FORMAT BINARY)"
 
 _length = Layout("!i").pack
@@ -32,6 +35,8 @@ _time = Layout("!iq").pack
 _ledger_numbers = Layout("!hiiiiiqiiiqiqiqiq").pack
 # partition, epoch, seq, created_at, updated_at, expires_at.
 _reservation_numbers = Layout("!hiiiiiqiqiqiq").pack
+# partition, epoch, last_seq, first_seq, at.
+_archive_numbers = Layout("!hiiiiiqiqiq").pack
 _sku_count = Layout("!h").pack(3)
 
 
@@ -104,6 +109,20 @@ def reservation_row(  # noqa: PLR0917
 def reservation_sku_row(sku_field: bytes, created_at: int, id_field: bytes) -> bytes:
     """A row of COPY_RESERVATION_SKUS; `created_at` from postgres_time."""
     return _sku_count + sku_field + _time(8, created_at) + id_field
+
+
+def archive_row(  # noqa: PLR0917
+    partition: int, epoch: int, last_seq: int, first_seq: int, at: int, stream_id: str, body: bytes
+) -> bytes:
+    """A row of COPY_ARCHIVE; `at` from postgres_time."""
+    return b"".join(
+        (
+            _archive_numbers(7, 4, partition, 4, epoch, 8, last_seq, 8, first_seq, 8, at),
+            text_field(stream_id),
+            _length(len(body)),
+            body,
+        )
+    )
 
 
 def jsonb_field(json_text: str) -> bytes:

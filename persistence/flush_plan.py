@@ -114,6 +114,10 @@ class FlushPlan:
         self.reservations = ReservationChanges()
         self.settings: dict[str, Configured] = {}
         self.quarantine: list[Quarantined] = []
+        self.archive: list[JournalEntry] = []
+        """Entries whose last event this plan passes."""
+        self.announced: list[str] = []
+        """Bases of the announcements that this plan meets in the journal."""
         self.found_empty: list[int] = []
         """Sequence numbers under which an entry was set aside that held no event after all."""
         self._book = book
@@ -130,7 +134,7 @@ class FlushPlan:
             Expired: self._expired,
             Adjusted: self._adjusted,
             Configured: self._configured,
-            Announced: _pass_over,
+            Announced: self._announced,
             BadEvent: _refuse,
         }
 
@@ -152,6 +156,7 @@ class FlushPlan:
         elif self._follows(entry):
             for index in range(max(0, self.seq + 1 - entry.first_seq), len(entry.events)):
                 self._add_event(entry, index)
+            self.archive.append(entry)
         self.stream_id = entry.stream_id
 
     def add_event(self, entry: JournalEntry, refused: str = "") -> bool:
@@ -171,6 +176,7 @@ class FlushPlan:
             self._add_event(entry, index)
         if self.seq == entry.last_seq:
             self.stream_id = entry.stream_id
+            self.archive.append(entry)
         return True
 
     def set_aside_stockless(self, seq: int, reservation_id: str, error: str) -> None:
@@ -292,6 +298,9 @@ class FlushPlan:
         self._hold(seq, lines)
         self.settings[lines[0][0].sku] = event
 
+    def _announced(self, _seq: int, event: Announced) -> None:
+        self.announced.append(_checked_id(event.id)[:BASE_LENGTH])
+
     def _lines(self, text: str) -> list[Line]:
         """The lines of an event, bounds checked before anything of it is applied."""
         levels = self._book.levels
@@ -383,10 +392,6 @@ class FlushPlan:
             return text
         self._text_was_cleaned = True
         return text[:most].replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
-def _pass_over(_seq: int, _event: Announced) -> None:
-    """It moved nothing."""
 
 
 def _refuse(_seq: int, event: BadEvent) -> None:

@@ -17,10 +17,13 @@ from typing import Any, Final, LiteralString
 import psycopg
 
 from persistence.copy_rows import (
+    COPY_ARCHIVE,
     COPY_LEDGER,
     COPY_RESERVATION_SKUS,
     COPY_RESERVATIONS,
+    archive_row,
     copy_stream,
+    postgres_time,
 )
 from persistence.database_url import psycopg_url
 from persistence.flush_plan import Cursor, FlushPlan, JournalBroken
@@ -40,6 +43,9 @@ long; then Postgres ends its session, and another flusher goes on."""
 
 _CONTENT_REFUSED: Final = frozenset({"22", "23", "54"})
 """SQLSTATE classes that blame the rows: data exception, constraint violation, a limit of Postgres exceeded."""
+
+_APPEND_ONLY: Final = frozenset({"inventory_transactions", "journal_archive"})
+"""Tables that hold each event or entry once: to meet one again means that the cursor is behind them."""
 
 
 class LedgerError(Exception):
@@ -218,6 +224,21 @@ class LedgerWriter:
             _copy_rows(connection, COPY_RESERVATIONS, [row.row(self._partition, plan.epoch) for row in opened])
             _copy_rows(connection, COPY_RESERVATION_SKUS, [sku for row in opened for sku in row.sku_rows()])
 
+        if plan.archive:
+            rows = [
+                archive_row(
+                    self._partition,
+                    entry.epoch,
+                    entry.last_seq,
+                    entry.first_seq,
+                    postgres_time(entry.at_ms),
+                    entry.stream_id,
+                    entry.raw,
+                )
+                for entry in plan.archive
+            ]
+            _copy_rows(connection, COPY_ARCHIVE, rows)
+
     def _merge(self, connection: psycopg.Connection[tuple[Any, ...]], plan: FlushPlan) -> None:
         if plan.reservations.amended:
             self._amend(connection, plan)
@@ -239,6 +260,12 @@ class LedgerWriter:
                     "safety": event.safety_stock,
                     "status": "active" if event.active else "inactive",
                 },
+            )
+        if plan.announced:
+            connection.execute(
+                "UPDATE announcements SET announced_at = clock_timestamp()"
+                " WHERE base = ANY(%s) AND announced_at IS NULL",
+                (plan.announced,),
             )
         for found in plan.quarantine:
             connection.execute(
@@ -359,7 +386,7 @@ class LedgerWriter:
             return
         connection.execute("ROLLBACK")
         state = error.sqlstate or ("22000" if isinstance(error, psycopg.DataError) else "")
-        if isinstance(error, psycopg.errors.UniqueViolation) and (error.diag.table_name == "inventory_transactions"):
+        if isinstance(error, psycopg.errors.UniqueViolation) and error.diag.table_name in _APPEND_ONLY:
             raise JournalBroken(f"the ledger is ahead of its cursor: {error}") from error
         if state[:2] in _CONTENT_REFUSED:
             raise PlanRefused(str(error)) from error
