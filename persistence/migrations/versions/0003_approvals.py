@@ -55,14 +55,14 @@ def upgrade() -> None:
         sa.Column("intent_seq", sa.BigInteger),
         sa.PrimaryKeyConstraint("id", name="approvals_pkey"),
         sa.UniqueConstraint("base", name="approvals_base_key"),
-        sa.CheckConstraint("status IN ('PENDING', 'APPROVED', 'REJECTED', 'EXPIRED')", name="approvals_status_check"),
+        sa.CheckConstraint("status IN ('PENDING', 'APPROVED', 'REJECTED', 'EXPIRED')", name="status"),
         sa.CheckConstraint(
             "kind IN ('receive', 'remove', 'count', 'damage', 'return')",
-            name="approvals_kind_check",
+            name="kind",
         ),
-        sa.CheckConstraint("(status = 'PENDING') = (decided_at IS NULL)", name="approvals_decided_check"),
-        sa.CheckConstraint("(status = 'APPROVED') = (applied_seq IS NOT NULL)", name="approvals_applied_check"),
-        sa.CheckConstraint("requested_by <> decided_by", name="approvals_two_persons_check"),
+        sa.CheckConstraint("(status = 'PENDING') = (decided_at IS NULL)", name="decided"),
+        sa.CheckConstraint("(status = 'APPROVED') = (applied_seq IS NOT NULL)", name="applied"),
+        sa.CheckConstraint("requested_by <> decided_by", name="two_persons"),
     )
     op.create_index("approvals_requested_at_idx", "approvals", ["requested_at", "id"])
     op.create_index("approvals_status_idx", "approvals", ["status", "requested_at", "id"])
