@@ -1,0 +1,109 @@
+"""The journal as Postgres keeps it: entries after a position, how far back it goes, and forgetting what is old.
+
+Owns reads and deletes; the flusher writes (ledger_writer.py). What stands here is committed in the ledger, so it can no
+longer be undone by anything that happens to Redis.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from msgspec import Struct
+from sqlalchemy import Row, delete, select, tuple_
+
+from persistence.database import Database, Transaction
+from persistence.journal_entries import JournalEntry, read_entry
+from persistence.tables import follower_cursors, journal_archive, journal_cursors
+
+_ROW = journal_archive.c
+_CURSOR = journal_cursors.c
+_FOLLOWER = follower_cursors.c
+_KEY: Final = (_ROW.partition, _ROW.epoch, _ROW.last_seq)
+
+
+class Position(Struct, frozen=True, order=True):
+    """A place in a partition's journal: everything up to and with event `seq` of `epoch` lies before it."""
+
+    epoch: int
+    seq: int
+
+
+class ArchiveExtent(Struct, frozen=True):
+    """What can be read at one moment."""
+
+    oldest: Position
+    """Reading on from here gives the oldest entry there is."""
+    newest: Position
+    """Where the ledger stands; nothing beyond can be read yet."""
+
+
+async def extent(source: Database | Transaction, partition: int = 0) -> ArchiveExtent:
+    """How far back and how far on the archive reaches. Raises DatabaseUnavailable."""
+    first = (
+        select(_ROW.epoch, _ROW.first_seq)
+        .where(_ROW.partition == partition)
+        .order_by(_ROW.epoch, _ROW.last_seq)
+        .limit(1)
+        .subquery()
+    )
+    statement = (
+        select(_CURSOR.epoch, _CURSOR.seq, first.c.epoch.label("first_epoch"), first.c.first_seq)
+        .select_from(journal_cursors.outerjoin(first, _CURSOR.partition == partition))
+        .where(_CURSOR.partition == partition)
+    )
+    (row,) = await _rows(source, statement)
+    newest = Position(row.epoch, row.seq)
+    oldest = newest if row.first_seq is None else Position(row.first_epoch, row.first_seq - 1)
+    return ArchiveExtent(oldest, newest)
+
+
+async def read_after(
+    source: Database | Transaction, position: Position, most: int, partition: int = 0
+) -> list[JournalEntry]:
+    """Up to `most` entries that hold something after `position`, in order, whole.
+
+    The first one may begin before the position. Raises DatabaseUnavailable.
+    """
+    after = (partition, position.epoch, position.seq)
+    statement = (
+        select(_ROW.stream_id, _ROW.body)
+        .where(_ROW.partition == partition, tuple_(*_KEY) > after)
+        .order_by(*_KEY)
+        .limit(most)
+    )
+    # Only what could be read is archived, and it is as readable now; the type says so.
+    entries = [read_entry(row.stream_id, row.body) for row in await _rows(source, statement)]
+    return [entry for entry in entries if isinstance(entry, JournalEntry)]
+
+
+async def forget(database: Database, before: datetime, followed_before: datetime, most: int, partition: int = 0) -> int:
+    """Delete up to `most` of the oldest entries; how many went. Raises DatabaseUnavailable.
+
+    Those written before `before` go once every follower has taken them, those before `followed_before` in any case.
+    """
+    slowest = (
+        select(_FOLLOWER.epoch, _FOLLOWER.seq)
+        .where(_FOLLOWER.partition == partition)
+        .order_by(_FOLLOWER.epoch, _FOLLOWER.seq)
+        .limit(1)
+    )
+    found = await database.fetch(slowest)
+    needed = ~_later_than(found[0]) if found else _ROW.partition == partition
+    old = (
+        select(*_KEY)
+        .where(_ROW.partition == partition, ((_ROW.at < before) & needed) | (_ROW.at < followed_before))
+        .order_by(*_KEY)
+        .limit(most)
+    )
+    return len(await database.write(delete(journal_archive).where(tuple_(*_KEY).in_(old)).returning(_ROW.last_seq)))
+
+
+def _later_than(row: Row[Any]) -> Any:
+    return tuple_(_ROW.epoch, _ROW.last_seq) > (row.epoch, row.seq)
+
+
+async def _rows(source: Database | Transaction, statement: Any) -> Any:
+    if isinstance(source, Database):
+        return await source.fetch(statement)
+    return (await source.execute(statement)).all()
