@@ -8,6 +8,12 @@ Owns the reasons and what each one tells; never how an answer looks (api/problem
     ├── InsufficientStock      would take more than is on hand and not reserved
     ├── StockLimit             would put more on hand than a SKU can hold
     ├── KeyReused              the Idempotency-Key came with another request before
+    ├── ReturnExceedsOrder     more would come back than the order sold and has not given back
+    ├── UnknownApproval        no such request for approval
+    ├── SelfApproval           nobody decides what they asked for
+    ├── ApprovalDecided        decided before, in another way or by somebody else
+    ├── ApprovalExpired        nobody decided in time
+    ├── StockBusy              the SKU moves too fast for this change at present; repeating is safe
     ├── MalformedEvent         the event from outside is not readable as JSON
     ├── UnknownReservation     ... or not the caller's
     ├── ReservationExpired     ended by its deadline
@@ -37,7 +43,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from msgspec import Struct
+
 from engine.results import Reservation, Shortage
+from persistence.queries.approvals import Approval
 from persistence.queries.imports import MovedRow, RowError
 
 
@@ -91,6 +100,58 @@ class KeyReused(Refusal):
     """Same key, other request."""
 
     code = "idempotency-key-reused"
+
+
+class ExcessItem(Struct, frozen=True):
+    """A line of a return that asks too much, in units."""
+
+    sku: str
+    requested: int
+    returnable: int
+
+
+class ReturnExceedsOrder(Refusal):
+    """Every line that would bring back more than is still with the customer."""
+
+    code = "return-exceeds-order"
+
+    def __init__(self, items: tuple[ExcessItem, ...]) -> None:
+        super().__init__("More than the order sold and has not given back.")
+        self.items = items
+
+
+class UnknownApproval(Refusal):
+    """There is no request for approval with this id."""
+
+    code = "unknown-approval"
+
+
+class SelfApproval(Refusal):
+    """The key that asked may not decide."""
+
+    code = "self-approval"
+
+
+class ApprovalDecided(Refusal):
+    """It stands as it was decided."""
+
+    code = "approval-decided"
+
+    def __init__(self, approval: Approval) -> None:
+        super().__init__()
+        self.approval = approval
+
+
+class ApprovalExpired(ApprovalDecided):
+    """Its time was over before anybody decided."""
+
+    code = "approval-expired"
+
+
+class StockBusy(Refusal):
+    """What was read had changed again before it could be acted on, many times over."""
+
+    code = "overloaded"
 
 
 class MalformedEvent(Refusal):
