@@ -79,6 +79,7 @@ _KINDS: Final = (
     Kind("outcome-unknown", 503, "The outcome is not known; repeating the request is safe", 1),
     Kind("durability-unknown", 503, "Applied, but not yet known to be in the ledger; repeating is safe", 1),
     Kind("reservation-state-unknown", 503, "The state of the reservation is being restored", 2),
+    Kind("reconciliation-unknown", 503, "Whether counters and ledger agree cannot be known at present", 5),
     Kind("ledger-unavailable", 503, "The ledger cannot be reached at present", 2),
 )
 

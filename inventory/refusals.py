@@ -36,6 +36,8 @@ Owns the reasons and what each one tells; never how an answer looks (api/problem
     ├── ImportNotReady         its file is still being read, or another step is under way
     ├── ImportNotApplied       there is nothing to revert
     ├── ImportEnded            it was reverted, or it failed; upload the file again
+    ├── ReconciliationUnknown  nobody can tell at present whether the parts agree
+    ├── NotRepairable          a difference that only a person can judge
     └── LedgerLate             changed, but not yet known to be in the ledger; repeating is safe
 """
 
@@ -312,3 +314,15 @@ class LedgerLate(Refusal):
     """The change has been made; whether it is in the ledger is not known yet."""
 
     code = "durability-unknown"
+
+
+class ReconciliationUnknown(Refusal):
+    """Whether counters, journal and ledger agree cannot be known at present; nothing was judged."""
+
+    code = "reconciliation-unknown"
+
+
+class NotRepairable(Refusal):
+    """The state machine does not take the repair; nothing was changed."""
+
+    code = "not-repairable"
