@@ -40,6 +40,7 @@ from engine.limits import MAX_TTL_MS, MIN_TTL_MS
 from engine.link import parse_url
 from engine.results import Details, Reply, Reservation, Result, Status, StockLevel, decode_reply
 from engine.scripts import Script, compose
+from engine.store_reader import StoreReader
 
 Lines = Iterable[tuple[str, int]]
 
@@ -298,6 +299,10 @@ class Engine:
         except (RedisError, OSError) as error:
             raise Disconnected(f"cannot read from Redis: {type(error).__name__}") from error
         return levels
+
+    def store_reader(self) -> StoreReader:
+        """What an audit reads with: everything in chunks, each at a known sequence number."""
+        return StoreReader(self._redis, self._keys)
 
     async def journal_state(self) -> JournalState:
         """Where the journal stands. Raises Unavailable; NotReady's case (no state) reads as epoch 0."""

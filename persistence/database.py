@@ -98,6 +98,16 @@ class Database:
             async with connection.begin():
                 yield connection
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Transaction]:
+        """A read-only transaction whose statements all see the same moment. Keep it short: while it lasts, Postgres
+        cleans nothing up that came after it. Raises DatabaseUnavailable, also for what is done inside.
+        """
+        async with self.connection() as connection:
+            await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            async with connection.begin():
+                yield connection
+
     async def fetch(self, statement: Executable) -> Sequence[Row[Any]]:
         """All rows of a reading statement. Asked once more when the pool's connection turns out to be dead, as all
         are after a restart of Postgres. Raises DatabaseUnavailable.
