@@ -9,10 +9,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from msgspec import Struct
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, insert, select
 
 from persistence.database import Database, Transaction
-from persistence.tables import ANNOUNCEMENTS_CHANNEL, announcements
+from persistence.tables import announcements
 
 _ROW = announcements.c
 
@@ -28,9 +28,8 @@ class Announcement(Struct, frozen=True):
 
 
 async def keep(transaction: Transaction, base: str, event_type: str, data: str) -> None:
-    """Keep an announcement; whoever waits for some hears of it when the transaction is committed."""
+    """Keep an announcement, if the transaction is committed."""
     await transaction.execute(insert(announcements).values(base=base, event_type=event_type, data=data))
-    await transaction.execute(select(func.pg_notify(ANNOUNCEMENTS_CHANNEL, "")))
 
 
 async def waiting(database: Database, limit: int) -> list[Announcement]:

@@ -26,11 +26,7 @@ from persistence.tables.webhooks import webhook_deliveries, webhooks
 LEDGER_CHANNEL: Final = "holdfast_ledger"
 """NOTIFY channel of the flusher's commits; payload `partition:epoch:seq`."""
 
-ANNOUNCEMENTS_CHANNEL: Final = "holdfast_announcements"
-"""NOTIFY channel of new rows in `announcements`; no payload."""
-
 __all__ = [
-    "ANNOUNCEMENTS_CHANNEL",
     "LEDGER_CHANNEL",
     "admin_audit",
     "alerts",
