@@ -22,6 +22,24 @@ PASSING: Final = (LedgerLate, ReservationStateUnknown)
 """Refusals that say nothing about the event: the same event may be applied a moment later."""
 
 
+async def set_aside(
+    inventory: Inventory, *, stream: str, stream_id: str, body: bytes, order_id: str | None, refusal: Refusal
+) -> None:
+    """Keep an entry of the stream that cannot be applied. The same entry again counts as another attempt.
+
+    Raises DatabaseUnavailable; safe to repeat.
+    """
+    await order_dead_letters.put(
+        inventory.database,
+        stream=stream,
+        stream_id=stream_id,
+        body=body,
+        order_id=order_id,
+        code=refusal.code,
+        detail=detail_of(refusal),
+    )
+
+
 async def retry(inventory: Inventory, letter_id: int, actor: str) -> OrderOutcome:
     """Apply the event now, in the name of `actor` (id of an API key); done once before gives the same outcome again.
 
