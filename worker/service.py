@@ -23,10 +23,16 @@ from redis.backoff import NoBackoff
 from engine.engine import Engine, EngineSettings
 from engine.errors import Unavailable
 from inventory.context import Inventory, InventorySettings
+from inventory.job_queue import JobQueue
 from persistence.database import Database
 from persistence.watermark import Watermark
+from worker.announcer import Announcer
+from worker.consumers import consumers
 from worker.flusher import Flusher, FlusherSettings, FlusherStatus
+from worker.follower import Follower
+from worker.jobs.registry import JOBS
 from worker.metrics import MetricsServer, WorkerCollector
+from worker.order_stream import OrderStream, OrderStreamSettings, OrderStreamStatus
 from worker.sweeper import Sweeper, SweeperSettings, SweeperStatus
 
 
@@ -39,6 +45,9 @@ class WorkerSettings(Struct, frozen=True):
     flusher: FlusherSettings = FlusherSettings()
     sweeper: SweeperSettings = SweeperSettings()
     inventory: InventorySettings = InventorySettings()
+    orders: OrderStreamSettings = OrderStreamSettings()
+    jobs_url: str | None = None
+    """Redis database of the background jobs; None: what would be enqueued is left to its schedule."""
     metrics_port: int | None = None
     """Port of the Prometheus page; 0: a free one; None: no page."""
     metrics_host: str = "127.0.0.1"
@@ -53,6 +62,7 @@ class Worker:
         flusher = structs.replace(settings.flusher, worker=name)
         self._flusher = Flusher(settings.redis_url, settings.database_url, flusher)
         self._sweeper: Sweeper | None = None
+        self._orders: OrderStream | None = None
         self._log = structlog.get_logger("worker")
         self._metrics: MetricsServer | None = None
 
@@ -67,6 +77,11 @@ class Worker:
         return self._sweeper.status if self._sweeper is not None else None
 
     @property
+    def orders_status(self) -> OrderStreamStatus | None:
+        """What the consumer of the orders stream says of itself; None while there is none."""
+        return self._orders.status if self._orders is not None else None
+
+    @property
     def metrics_port(self) -> int | None:
         """Where the Prometheus page is, if there is one."""
         return self._metrics.port if self._metrics is not None else None
@@ -77,7 +92,9 @@ class Worker:
         Redis and Postgres may come and go meanwhile. Raises only what a bug or a port in use raises.
         """
         if self._settings.metrics_port is not None:
-            collector = WorkerCollector(lambda: self.flusher_status, lambda: self.sweeper_status)
+            collector = WorkerCollector(
+                lambda: self.flusher_status, lambda: self.sweeper_status, lambda: self.orders_status
+            )
             self._metrics = MetricsServer(collector, self._settings.metrics_host, self._settings.metrics_port)
         flushing = _Thread(self._flusher.run, "flusher")
         serving = asyncio.create_task(self._serve(stop), name="inventory")
@@ -118,9 +135,15 @@ class Worker:
     async def _inventory_work(self, inventory: Inventory, redis: Redis, stop: asyncio.Event) -> None:
         """Never keeps the sweeper waiting: a Postgres that is away is this work's own trouble."""
         await inventory.watermark.start()
-        works: list[Coroutine[Any, Any, None]] = []
-        if works:
+        jobs = JobQueue(self._settings.jobs_url, JOBS.kinds) if self._settings.jobs_url else None
+        works: list[Coroutine[Any, Any, None]] = [Announcer(inventory.engine, inventory.database).run(stop)]
+        for consumer in consumers(inventory, jobs):
+            works.append(Follower(inventory.database, inventory.watermark, consumer).run(stop))
+        try:
             await _run_all(stop, works)
+        finally:
+            if jobs is not None:
+                jobs.close()
 
     async def _connected_engine(self, stop: asyncio.Event) -> Engine | None:
         told = False
