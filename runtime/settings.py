@@ -159,6 +159,14 @@ class Settings(BaseSettings):
         le=36_500,
         description="Days an ended reservation is kept in Postgres. The ledger is kept for ever.",
     )
+    orders_stream: str = Field(
+        "holdfast:orders",
+        max_length=255,
+        description="Redis stream from which the worker takes `order.created` and `order.cancelled`; empty: none.",
+    )
+    orders_redis_url: SecretStr | None = Field(
+        None, description="Redis or Valkey that holds that stream. Unset: the one that holds the stock."
+    )
     metrics_port: int = Field(
         0, ge=0, le=65535, description="Port of the worker's own Prometheus page on 127.0.0.1; 0: none."
     )
@@ -199,7 +207,9 @@ class SettingRow(Struct, frozen=True):
     meaning: str
 
 
-SECRETS: Final = frozenset({"redis_url", "database_url", "jobs_redis_url", "admin_key", "storefront_key"})
+SECRETS: Final = frozenset(
+    {"redis_url", "database_url", "jobs_redis_url", "orders_redis_url", "admin_key", "storefront_key"}
+)
 _SHOWN_AS: Final = {"data_dir": "~/.local/share/holdfast", "workers": "cores"}
 
 

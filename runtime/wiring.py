@@ -35,7 +35,9 @@ from runtime.settings import Settings
 from runtime.store import OpenedStore, given_keys, open_store
 from worker.flusher import FlusherSettings
 from worker.jobs.context import JobSettings
+from worker.jobs.process import JobProcess
 from worker.jobs.registry import JOBS
+from worker.order_stream import OrderStreamSettings
 from worker.service import Worker, WorkerSettings
 from worker.sweeper import SweeperSettings
 
@@ -68,6 +70,12 @@ def run_worker(settings: Settings, ready: Ready) -> None:
     store = open_store(settings, None, migrate=False)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_work(settings, store, ready))
+
+
+def run_jobs(settings: Settings, ready: Ready) -> None:
+    """Run background jobs and their schedules until SIGTERM or SIGINT. Raises as `run_api`."""
+    store = open_store(settings, None, migrate=False)
+    JobProcess(job_settings(settings, store), JOBS).run(ready)
 
 
 def engine_settings(settings: Settings, epoch: int) -> EngineSettings:
@@ -207,6 +215,11 @@ def worker_settings(settings: Settings, store: OpenedStore) -> WorkerSettings:
         ),
         sweeper=SweeperSettings(interval_ms=settings.sweep_interval_ms),
         inventory=inventory_settings(settings, store.epoch),
+        orders=OrderStreamSettings(
+            stream=settings.orders_stream,
+            redis_url=settings.orders_redis_url.get_secret_value() if settings.orders_redis_url else store.redis_url,
+        ),
+        jobs_url=jobs_url_of(settings, store.redis_url),
         metrics_port=settings.metrics_port or None,
     )
 

@@ -13,17 +13,24 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from worker.flusher import FlusherStatus
+from worker.order_stream import OrderStreamStatus
 from worker.sweeper import SweeperStatus
 
 _MS: Final = 1000.0
 
 
 class WorkerCollector(Collector):
-    """Turns the two status sheets into metrics each time Prometheus asks."""
+    """Turns the status sheets into metrics each time Prometheus asks."""
 
-    def __init__(self, flusher: Callable[[], FlusherStatus], sweeper: Callable[[], SweeperStatus | None]) -> None:
+    def __init__(
+        self,
+        flusher: Callable[[], FlusherStatus],
+        sweeper: Callable[[], SweeperStatus | None],
+        orders: Callable[[], OrderStreamStatus | None] = lambda: None,
+    ) -> None:
         self._flusher = flusher
         self._sweeper = sweeper
+        self._orders = orders
 
     def collect(self) -> Iterator[Metric]:
         """Every metric of the worker."""
@@ -31,6 +38,9 @@ class WorkerCollector(Collector):
         sweeper = self._sweeper()
         if sweeper is not None:
             yield from _sweeper_metrics(sweeper)
+        orders = self._orders()
+        if orders is not None:
+            yield from _orders_metrics(orders)
 
 
 class MetricsServer:
@@ -79,6 +89,15 @@ def _sweeper_metrics(status: SweeperStatus) -> Iterator[Metric]:
     yield _gauge("sweep_lag_seconds", "How long the oldest due hold had been due.", status.lag_ms / _MS)
     yield _gauge("sweeper_stuck_holds", "Due holds that cannot be ended; more than 0 means damage.", status.stuck)
     yield _gauge("sweeper_paused", "1 while the server's clock is not believed.", status.paused)
+
+
+def _orders_metrics(status: OrderStreamStatus) -> Iterator[Metric]:
+    yield _counter("orders_applied", "Order events of the stream applied and acknowledged.", status.applied)
+    yield _counter("orders_dead_letters", "Order events of the stream set aside.", status.dead)
+    yield _counter("orders_repeats", "Attempts at order events that had to be made again.", status.repeated)
+    yield _gauge("orders_lag_entries", "Entries of the orders stream not acknowledged yet.", status.lag_entries)
+    yield _gauge("orders_postponed", "Cancellations that wait for their order to become known.", status.postponed)
+    yield _gauge("orders_waiting", "1 while the stream's Redis gives no answer.", status.waiting)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

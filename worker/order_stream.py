@@ -71,6 +71,8 @@ class OrderStreamSettings(Struct, frozen=True, kw_only=True):
     """How often an event is tried that ends in an error nobody foresaw."""
     first_back_off_ms: int = 100
     last_back_off_ms: int = 5_000
+    drain_ms: int = 3_000
+    """How long a stop lets what is under way come to its end; the rest is left to the next consumer."""
 
 
 class OrderStreamStatus(Struct):
@@ -145,8 +147,10 @@ class OrderStream:
                     self.status.waiting = False
                     back_off.reset()
         finally:
-            while self._tasks:
-                await asyncio.wait(self._tasks)
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=self._settings.drain_ms / 1000)
+            for task in tuple(self._tasks):
+                task.cancel()
             await self._redis.aclose()
 
     async def _round(self) -> None:
