@@ -86,6 +86,15 @@ class ClaimedWebhook(Struct, frozen=True):
         return [("id", self.id)]
 
 
+class Standing(Struct, frozen=True):
+    """How a webhook stands after an attempt was written down."""
+
+    active: bool
+    failures: int
+    failing_s: float
+    """Seconds since the first failure after the last delivery; 0 when there is none."""
+
+
 def _there() -> ColumnElement[bool]:
     return _HOOK.status != "deleted"
 
@@ -232,8 +241,8 @@ async def release_webhook(database: Database, webhook_id: str, lease: str) -> No
     await database.write(statement.values(lease=None, leased_until=None))
 
 
-async def record_success(transaction: Transaction, webhook_id: str, lease: str, lease_s: int) -> bool:
-    """The endpoint takes what it gets. False if the lease is lost or the webhook is active no more: stop sending."""
+async def record_success(transaction: Transaction, webhook_id: str, lease: str, lease_s: int) -> Standing | None:
+    """The endpoint takes what it gets; the lease runs anew. None if it was lost: another caller sends now."""
     return await _renew(
         transaction,
         webhook_id,
@@ -248,8 +257,8 @@ async def record_success(transaction: Transaction, webhook_id: str, lease: str, 
 
 async def record_failures(
     transaction: Transaction, webhook_id: str, lease: str, lease_s: int, *, failed: int, pause_s: int
-) -> bool:
-    """`failed` attempts more, none succeeded; nothing is sent for `pause_s` seconds. False as `record_success`."""
+) -> Standing | None:
+    """`failed` attempts more, none succeeded; nothing is sent for `pause_s` seconds. None as `record_success`."""
     return await _renew(
         transaction,
         webhook_id,
@@ -261,14 +270,15 @@ async def record_failures(
     )
 
 
-async def _renew(transaction: Transaction, webhook_id: str, lease: str, lease_s: int, **values: Any) -> bool:
+async def _renew(transaction: Transaction, webhook_id: str, lease: str, lease_s: int, **values: Any) -> Standing | None:
     statement = (
         update(webhooks)
         .where(_HOOK.id == webhook_id, _HOOK.lease == lease)
         .values(leased_until=_in_s(lease_s), **values)
     )
-    row = (await transaction.execute(statement.returning(_HOOK.status))).first()
-    return row is not None and row.status == "active"
+    failing_s = func.extract("epoch", func.now() - _HOOK.failing_since).label("failing_s")
+    row = (await transaction.execute(statement.returning(_HOOK.status, _HOOK.failures, failing_s))).first()
+    return None if row is None else Standing(row.status == "active", row.failures, float(row.failing_s or 0))
 
 
 async def forget_deleted_webhooks(database: Database, older_than_s: int) -> int:
