@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from inventory.mail import MailSettings
 from inventory.refusals import LedgerLate
+from inventory.rules import AlertRules, DigestSettings
 
 if TYPE_CHECKING:
     from engine import Engine
@@ -28,6 +30,10 @@ class InventorySettings(Struct, frozen=True, kw_only=True):
     """How long a change waits for its ledger row before the answer is LedgerLate."""
     late_confirm: bool = False
     """A confirm of an expired hold takes the stock again if it is still there."""
+    approval_units: int = 1000
+    """A change of more units than this in all waits for a second person; 0: none does."""
+    approval_expiry_s: float = 72 * 3600
+    """How long a request for approval may wait; what was asked for keeps the time it was given."""
     webhook_allow_private: bool = False
     """Webhooks may use http and lead to loopback and private addresses."""
     webhook_retry_s: tuple[float, ...] = (5, 30, 120, 600, 3600, 21_600, 86_400)
@@ -38,6 +44,13 @@ class InventorySettings(Struct, frozen=True, kw_only=True):
     """How long a delivery stays in the log, sent or not."""
     webhook_max_pending: int = 100_000
     """Deliveries that may wait for one webhook; past it the oldest are given up."""
+
+    alerts: AlertRules = AlertRules()
+    """When a SKU is low, has recovered, and is told of again."""
+    mail: MailSettings | None = None
+    """Where mails go; None: no mails are sent."""
+    digest: DigestSettings = DigestSettings()
+    """When the day's digest is made."""
 
 
 class Inventory(Struct, frozen=True):

@@ -38,6 +38,7 @@ Owns the reasons and what each one tells; never how an answer looks (api/problem
     ├── ImportEnded            it was reverted, or it failed; upload the file again
     ├── ReconciliationUnknown  nobody can tell at present whether the parts agree
     ├── NotRepairable          a difference that only a person can judge
+    ├── UnknownAlert           no alert has this number
     └── LedgerLate             changed, but not yet known to be in the ledger; repeating is safe
 """
 
@@ -308,6 +309,12 @@ class ImportEnded(Refusal):
     """This import is over; its file has to be uploaded again."""
 
     code = "import-ended"
+
+
+class UnknownAlert(Refusal):
+    """No alert has this number."""
+
+    code = "unknown-alert"
 
 
 class LedgerLate(Refusal):
