@@ -166,6 +166,12 @@ async def committed_rows(inventory: Inventory, epoch: int, seq: int) -> tuple[Tr
     return rows
 
 
+def ledger_marks(kind: ChangeKind) -> tuple[TransactionType, tuple[str, ...]]:
+    """Type of the ledger rows that a change of this kind makes, and what their reference_type may be."""
+    _, transaction_type, reference_type = _KINDS[kind]
+    return transaction_type, (reference_type, EXTERNAL_ORDER) if kind == "return" else (reference_type,)
+
+
 def refusal_of(result: Result) -> refusals.Refusal:
     """Why an adjustment with this status was not made."""
     if result.status == Status.INSUFFICIENT_STOCK:

@@ -76,6 +76,15 @@ class Settings(BaseSettings):
         "reject",
         description="A confirm after the deadline: refused, or takes the stock again if it is there.",
     )
+    approval_units: int = Field(
+        1000,
+        ge=0,
+        le=1_000_000_000_000,
+        description="A stock change by hand of more units than this waits for a second person; 0: none does.",
+    )
+    approval_expiry_hours: int = Field(
+        72, ge=1, le=8760, description="Hours a request for approval waits before it is too late to decide."
+    )
     admin_key: ApiKey | None = Field(
         None, description="The first key with role admin, 24+ characters. Unset: made on the first `up`."
     )

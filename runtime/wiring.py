@@ -95,6 +95,8 @@ def inventory_settings(settings: Settings, epoch: int) -> InventorySettings:
         epoch=epoch,
         ledger_timeout_s=settings.ledger_timeout_seconds,
         late_confirm=settings.late_confirm == "if-available",
+        approval_units=settings.approval_units,
+        approval_expiry_s=settings.approval_expiry_hours * 3600,
     )
 
 
