@@ -101,14 +101,18 @@ class JobQueue:
         """
         if job not in self.kinds:
             raise UnknownJob(f"there is no job {job}")
-        return await asyncio.to_thread(self.push, job, arguments, delay_s, retry_after_s)
+        return await asyncio.to_thread(self.push, job, arguments, delay_s, retry_after_s or None)
 
     def push(
-        self, job: str, arguments: Mapping[str, str | int], delay_s: float = 0, retry_after_s: tuple[int, ...] = ()
+        self,
+        job: str,
+        arguments: Mapping[str, str | int],
+        delay_s: float = 0,
+        retry_after_s: tuple[int, ...] | None = None,
     ) -> bool:
-        """`enqueue` for callers without an event loop."""
+        """`enqueue` for callers without an event loop. `retry_after_s`: None: as the kind says."""
         kind = self.kinds[job]
-        payload = {"job": job, "arguments": dict(arguments), "retry_after_s": retry_after_s or kind.retry_after_s}
+        payload = payload_of(kind, arguments, kind.retry_after_s if retry_after_s is None else retry_after_s)
         try:
             if delay_s > 0:
                 self._scheduler.enqueue_at(
@@ -142,28 +146,36 @@ class JobQueue:
         return await asyncio.to_thread(self._planned)
 
     def _planned(self) -> dict[str, PlannedRun] | None:
-        found = {}
+        names = {schedule_id(name): name for name in self.kinds}
         try:
-            for job, at in self._scheduler.get_jobs(with_times=True):
-                name = job.id.removeprefix(SCHEDULE_PREFIX)
-                if name != job.id:
-                    since = job.created_at
-                    found[name] = PlannedRun(
-                        at.replace(tzinfo=UTC), since if since.tzinfo is not None else since.replace(tzinfo=UTC)
-                    )
+            return {
+                names[job.id]: PlannedRun(_utc(at), _utc(job.created_at))
+                for job, at in self._scheduler.get_jobs(with_times=True)
+                if job.id in names
+            }
         except RedisError:
             return None
-        return found
 
     def close(self) -> None:
         """Let the connections go."""
         self._redis.close()
 
 
-SCHEDULE_PREFIX: Final = "schedule:"
-"""RQ id of a scheduled job: this and its name."""
+def schedule_id(name: str) -> str:
+    """RQ's id of the job that a schedule runs; RQ takes no dots."""
+    return "schedule-" + name.replace(".", "--")
+
+
+def payload_of(kind: JobKind, arguments: Mapping[str, str | int], retry_after_s: tuple[int, ...]) -> dict[str, Any]:
+    """What the job process is called with."""
+    return {"job": kind.name, "arguments": dict(arguments), "retry_after_s": list(retry_after_s)}
 
 
 def rq_timeout_s(kind: JobKind) -> int:
     """RQ's own limit: behind ours, for code that does not let go of the processor."""
     return kind.timeout_s + 15
+
+
+def _utc(moment: datetime) -> datetime:
+    """rq-scheduler gives times without a zone and means UTC."""
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

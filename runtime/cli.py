@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -21,12 +18,12 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from runtime.settings import Settings, describe, load_settings, unknown_variables
-
-FOUND_SOMETHING: Final = 1
-"""Exit code: the command ran, and what it looked for is not in order."""
-REFUSED: Final = 2
-"""Exit code: the command can't do its work; the reason is on standard error."""
+from runtime.command_line import FOUND_SOMETHING
+from runtime.command_line import load as _load
+from runtime.command_line import running as _running
+from runtime.command_line import told as _told
+from runtime.job_commands import jobs_app
+from runtime.settings import describe, unknown_variables
 
 _ELSEWHERE: Final = {"replay": "runtime.replay.command", "loadtest": "runtime.loadtest.command"}
 """Commands whose module is loaded only when they are asked for: name -> module with a function of that name."""
@@ -60,6 +57,7 @@ Every setting is a variable `HOLDFAST_*`; `holdfast settings` lists them.""",
 )
 keys_app = typer.Typer(no_args_is_help=True, help="List, create and revoke API keys.")
 app.add_typer(keys_app, name="keys")
+app.add_typer(jobs_app, name="jobs")
 
 DataDir = Annotated[
     Path | None,
@@ -81,7 +79,7 @@ def up(
         typer.Option("--end-with-parent", help="End when the program that started this one ends."),
     ] = False,
 ) -> None:
-    """Run the whole service on this machine: Valkey, Postgres, API and worker.
+    """Run the whole service on this machine: Valkey, Postgres, API, worker and background jobs.
 
     Without HOLDFAST_REDIS_URL and HOLDFAST_DATABASE_URL it starts a private Valkey and a private Postgres in the data
     directory; they end with it, and their data stays. Ctrl-C stops everything in order.
@@ -93,7 +91,7 @@ def up(
         die_with_parent(signal.SIGTERM, os.getppid())()
     with _told():
         settings = _load(host=host, port=port, data_dir=data_dir, workers=workers)
-        raise typer.Exit(supervise(settings, frozenset({"servers", "worker", "api"})))
+        raise typer.Exit(supervise(settings, frozenset({"servers", "worker", "jobs", "api"})))
 
 
 @app.command()
@@ -233,41 +231,6 @@ def _common(
 def main() -> None:
     """Entry point of the `holdfast` command."""
     app()
-
-
-def _load(**given: Any) -> Settings:
-    settings = load_settings(**given)
-    for name in unknown_variables(os.environ):
-        typer.echo(f"warning: {name} is set, but there is no such setting", err=True)
-    return settings
-
-
-def _running(settings: Settings) -> Settings:
-    """`settings` with the URLs of the service that runs on their data directory, where they name none."""
-    from runtime.data_folder import read_running_servers
-
-    servers = read_running_servers(settings.data_folder)
-    if servers is None:
-        return settings
-    missing = {
-        name: getattr(servers, name) for name in ("redis_url", "database_url") if getattr(settings, name) is None
-    }
-    return load_settings(**{name: getattr(settings, name) for name in settings.model_fields_set}, **missing)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Errors with a message for people are told in one go, without a traceback, with exit code 2."""
-    from runtime.refusals import REFUSALS
-
-    try:
-        yield
-    except REFUSALS as error:
-        sys.stdout.flush()
-        typer.echo(f"holdfast: {error}", err=True)
-        raise typer.Exit(REFUSED) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
 
 
 def _exists(module: str) -> bool:

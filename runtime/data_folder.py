@@ -43,6 +43,8 @@ class RunningServers(Struct, frozen=True):
     database_url: str
     http_url: str
     pid: int
+    jobs_redis_url: str | None = None
+    """None: the database after the one of `redis_url`."""
 
 
 class DataFolder:

@@ -1,4 +1,4 @@
-"""One API or worker process as its parent sees it: how it is started, when it is ready, how it ends.
+"""One API, worker or job process as its parent sees it: how it is started, when it is ready, how it ends.
 
 Owns the command line between parent and child (see runtime/process_main.py); never decides about restarts.
 """
@@ -23,7 +23,7 @@ class HoldfastProcess:
 
     def __init__(
         self,
-        role: Literal["api", "worker"],
+        role: Literal["api", "worker", "jobs"],
         name: str,
         *,
         environment: Mapping[str, str],

@@ -1,4 +1,4 @@
-"""`python -m runtime.process_main api|worker`: what a child of the supervisor runs. Not for people; see cli.py.
+"""`python -m runtime.process_main api|worker|jobs`: what a child of the supervisor runs. Not for people; see cli.py.
 
 Owns the command line between parent and child and the last line of a failed start; never decides about restarts.
 """
@@ -28,7 +28,7 @@ BROKEN: Final = 70
 def main() -> int:
     """Run one process; its exit code. The reason for a failed start is the last line of its log."""
     parser = argparse.ArgumentParser(prog="runtime.process_main")
-    parser.add_argument("role", choices=["api", "worker"])
+    parser.add_argument("role", choices=["api", "worker", "jobs"])
     parser.add_argument("--name", required=True)
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--listen-fd", type=int)
@@ -47,11 +47,13 @@ def main() -> int:
 
     try:
         # Imported here, so that a bad setting is told at once and not after all frameworks are loaded.
-        from runtime.wiring import quiet_signals, run_api, run_worker  # noqa: PLC0415
+        from runtime.wiring import quiet_signals, run_api, run_jobs, run_worker  # noqa: PLC0415
 
         quiet_signals()
         if given.role == "worker":
             run_worker(settings, ready)
+        elif given.role == "jobs":
+            run_jobs(settings, ready)
         else:
             run_api(settings, socket.socket(fileno=given.listen_fd), ready, given.metrics_dir)
     except (StoreUnreachable, SchemaDiffers, ConfigurationRefused, DatabaseUnavailable, HoldfastError) as refused:

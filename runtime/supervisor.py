@@ -1,4 +1,4 @@
-"""`holdfast up`: the servers, the API processes and the worker of one machine, started, watched and stopped in order.
+"""`holdfast up`: servers, API processes, worker and job process of one machine, started, watched, stopped in order.
 
 Owns that order and the restarts; never serves a request and never touches stock.
 """
@@ -39,7 +39,7 @@ LARGEST_LOG: Final = 20_000_000
 """Bytes after which a process's log file is moved aside at the next start."""
 
 
-Part = Literal["servers", "worker", "api"]
+Part = Literal["servers", "worker", "jobs", "api"]
 
 
 class StopAsked(Exception):
@@ -59,6 +59,7 @@ class Supervisor:
         self._servers: list[KeptAlive] = []
         self._apis: list[KeptAlive] = []
         self._workers: list[KeptAlive] = []
+        self._jobs: list[KeptAlive] = []
         self._closing = ExitStack()
         self._metrics: Path | None = None
         self._stopping = False
@@ -95,7 +96,7 @@ class Supervisor:
         # What no restart will mend is refused here, once, and not by each child again and again.
         store = open_store(self._settings, given_keys(self._settings), migrate=False)
         self._say_warnings(store)
-        title = "the worker"
+        title = "the worker" if "worker" in self._parts else "the job process"
         if bound is not None:
             listen(bound)
             title = http_url(bound, self._settings.host)
@@ -118,7 +119,9 @@ class Supervisor:
         listen(bound)
         self._start_processes(running, bound)
         self._wait_for_start(woken)
-        self._folder.announce(RunningServers(redis_url, database_url, url, os.getpid()))
+        self._folder.announce(
+            RunningServers(redis_url, database_url, url, os.getpid(), _plain(settings.jobs_redis_url))
+        )
         self._welcome(store, keys, made, url)
         self._waiting_for_start = False
         self._watch(store, url, woken)
@@ -161,6 +164,8 @@ class Supervisor:
         environment = {**os.environ, **environment_of(running)}
         if "worker" in self._parts:
             self._workers.append(self._process("worker", "worker", environment))
+        if "jobs" in self._parts:
+            self._jobs.append(self._process("jobs", "jobs", environment))
         if bound is not None:
             self._metrics = self._make_metrics_folder()
             for number in range(1, self._settings.workers + 1):
@@ -181,7 +186,7 @@ class Supervisor:
 
     def _process(
         self,
-        role: Literal["api", "worker"],
+        role: Literal["api", "worker", "jobs"],
         name: str,
         environment: dict[str, str],
         listen_fd: int | None = None,
@@ -227,12 +232,13 @@ class Supervisor:
             watch.close()
 
     def _stop(self) -> None:
-        """Processes that take requests first, then the worker with its last flush, then the servers."""
+        """What makes changes first, then the worker with its last flush, then the servers."""
         grace = self._settings.shutdown_grace_seconds
         self._stopping, self._waiting_for_start = True, False
         if self._children and any(child.state == "running" for child in self._children):
             self._display.say("stopping: requests under way are answered first")
-        _stop_together(self._apis, grace + 2.0)
+        # Both end within the grace; what hangs is killed a little later, and jobs are returned to their queue before.
+        _stop_together([*self._apis, *self._jobs], grace + 6.0)
         _stop_together(self._workers, grace + 5.0)
         if self._metrics is not None:
             shutil.rmtree(self._metrics, ignore_errors=True)
@@ -264,7 +270,7 @@ class Supervisor:
 
     @property
     def _children(self) -> list[KeptAlive]:
-        return [*self._servers, *self._workers, *self._apis]
+        return [*self._servers, *self._workers, *self._jobs, *self._apis]
 
     @property
     def _logs_folder(self) -> Path | None:

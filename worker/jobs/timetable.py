@@ -1,0 +1,117 @@
+"""The schedules of the registry, kept by rq-scheduler in the jobs' Redis, which puts what is due into the queues.
+
+Owns what is declared there and the loop that looks for due jobs. Never runs a job. Two of these are harmless: they take
+turns by rq-scheduler's lock, and where both act a job runs twice, which every job bears.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import structlog
+from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from rq.exceptions import NoSuchJobError
+from rq_scheduler import Scheduler  # type: ignore[import-untyped]
+
+from inventory.job_queue import ENTRY, JobKind, JsonJob, payload_of, rq_timeout_s, schedule_id
+
+LOOK_EVERY_S: Final = 1.0
+DECLARE_EVERY_S: Final = 30.0
+"""Schedules are declared again this often: the jobs' Redis may have been emptied."""
+
+# Cron text is meant in the machine's time zone, which rq-scheduler gets by a default that its crontab warns about.
+warnings.filterwarnings("ignore", category=FutureWarning, module="rq_scheduler")
+
+logger = structlog.get_logger("holdfast.jobs")
+
+
+class Timetable:
+    """One scheduler. Use from one thread."""
+
+    def __init__(self, jobs_url: str, kinds: Iterable[JobKind]) -> None:
+        self._kinds = [kind for kind in kinds if kind.schedule is not None]
+        self._redis = Redis.from_url(jobs_url, retry=Retry(NoBackoff(), 0), socket_timeout=5, socket_connect_timeout=5)
+        self._scheduler = Scheduler(connection=self._redis, job_class=JsonJob, interval=LOOK_EVERY_S)
+        self._declared_at = float("-inf")
+        self._away = False
+
+    def look(self) -> None:
+        """Put what is due into the queues, unless another scheduler is at it. Redis away: told once, nothing done."""
+        try:
+            if not self._scheduler.acquire_lock():
+                return
+            try:
+                if time.monotonic() - self._declared_at >= DECLARE_EVERY_S:
+                    self.declare()
+                    self._declared_at = time.monotonic()
+                self._scheduler.enqueue_jobs()
+            finally:
+                self._scheduler.remove_lock()
+        except RedisError as error:
+            if not self._away:
+                logger.error("schedules wait for the jobs' Redis", reason=f"{type(error).__name__}: {error}")
+            self._away = True
+            return
+        if self._away:
+            logger.info("the jobs' Redis is back")
+        self._away = False
+
+    def run(self, stop: threading.Event) -> None:
+        """`look` each second until `stop`."""
+        while not stop.wait(LOOK_EVERY_S):
+            self.look()
+
+    def declare(self) -> None:
+        """Make the schedules in Redis those of the registry: new and changed ones begin anew, others are dropped.
+
+        Raises redis.RedisError.
+        """
+        wanted = {schedule_id(kind.name): kind for kind in self._kinds}
+        known = {job.id: job for job in self._scheduler.get_jobs()}
+        for rq_id, kind in wanted.items():
+            if rq_id not in known or not _same(known[rq_id], kind):
+                self._plan(rq_id, kind)
+        for rq_id, job in known.items():
+            if rq_id.startswith(schedule_id("")) and rq_id not in wanted:
+                self._scheduler.cancel(job)
+                job.delete()
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._redis.close()
+
+    def _plan(self, rq_id: str, kind: JobKind) -> None:
+        with_it: dict[str, Any] = {
+            "kwargs": payload_of(kind, {}, kind.retry_after_s),
+            "id": rq_id,
+            "queue_name": kind.lane,
+            "timeout": rq_timeout_s(kind),
+            "description": kind.name,
+            # rq-scheduler runs the same RQ job again and again: its record must outlive each run.
+            "result_ttl": -1,
+        }
+        with suppress(NoSuchJobError):
+            JsonJob.fetch(rq_id, connection=self._redis).delete()
+        if isinstance(kind.schedule, int):
+            first = datetime.now(UTC) + timedelta(seconds=kind.schedule)
+            self._scheduler.schedule(first, ENTRY, interval=kind.schedule, **with_it)
+        else:
+            self._scheduler.cron(kind.schedule, ENTRY, **with_it)
+
+
+def _same(job: JsonJob, kind: JobKind) -> bool:
+    schedule = job.meta.get("interval") if isinstance(kind.schedule, int) else job.meta.get("cron_string")
+    return (
+        schedule == kind.schedule
+        and job.origin == kind.lane
+        and job.timeout == rq_timeout_s(kind)
+        and job.kwargs == payload_of(kind, {}, kind.retry_after_s)
+    )
