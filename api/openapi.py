@@ -1,17 +1,21 @@
 """The OpenAPI document: schemas from the structs that decode and encode, hot operations beside FastAPI's own.
 
-Owns how an operation is described. The structs stand in schemas.py and hot/decode.py, examples in examples.py.
+Owns how an operation is described. The structs stand in schemas*.py and hot/decode.py, examples in examples.py.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections import defaultdict
+from types import ModuleType
 from typing import Any, Final
 
 import msgspec
 from fastapi import FastAPI
 from msgspec import Struct
 
+import api
 from api import schemas
 from api.examples import EXAMPLES
 from api.hot import decode
@@ -24,9 +28,16 @@ GUARDED: Final = ("unauthenticated", "forbidden", "ledger-unavailable", "overloa
 BODY: Final = ("malformed-json", "payload-too-large", "unsupported-media-type", "validation-error")
 """What every operation with a JSON body may answer."""
 
+
+def _topics() -> list[ModuleType]:
+    """The modules schemas_<topic>.py: a topic that adds one need not be named anywhere else."""
+    names = sorted(module.name for module in pkgutil.iter_modules(api.__path__))
+    return [importlib.import_module(f"api.{name}") for name in names if name.startswith("schemas_")]
+
+
 _STRUCTS: Final = [
     value
-    for module in (schemas, decode)
+    for module in (schemas, decode, *_topics())
     for value in vars(module).values()
     if isinstance(value, type) and issubclass(value, Struct) and value is not Struct
 ]

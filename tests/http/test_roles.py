@@ -23,6 +23,8 @@ TABLE = [
     ("DELETE", f"/inventory/reserve/{ID}", SHOPS),
     ("POST", f"/inventory/reserve/{ID}/confirm", SHOPS),
     ("POST", "/inventory/orders", SHOPS),
+    ("GET", "/inventory/orders/dead-letters", READERS),
+    ("POST", "/inventory/orders/dead-letters/0/retry", CHANGERS),
     ("GET", f"/inventory/reserve/{ID}", ALL),
     ("GET", "/inventory/availability/A", ALL),
     ("GET", "/inventory/availability?sku=A", ALL),
@@ -71,7 +73,7 @@ def test_without_a_good_key(shop: Shop, method: str, path: str, may: set[str]) -
 def test_the_table_is_complete(one_shop: Shop) -> None:
     def plain(path: str) -> str:
         path = path.partition("?")[0]
-        return path.replace(ID, "{id}").replace("/A", "/{sku}").replace("/none", "/{key_id}")
+        return path.replace(ID, "{id}").replace("/0/", "/{id}/").replace("/A", "/{sku}").replace("/none", "/{key_id}")
 
     documented = {
         (method.upper(), path)
