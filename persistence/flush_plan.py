@@ -4,7 +4,10 @@ Owns the rules of continuity and quarantine; never talks to Postgres (ledger_wri
 
 Sequence. An entry must begin where the cursor ends; what lies before the cursor is passed over. Anything else is a gap
 and halts the partition (JournalBroken), as does a SKU whose on_hand before an event is not what its level says: nothing
-is ever skipped to get on.
+is ever skipped to get on. One exception: a break that reconciliation has found and somebody has authorised
+(`level_corrections`) is taken over as an ADJUSTMENT row with reference_type `Reconciliation`, once and only if it is
+exactly as large; the repair that follows in the journal takes it back. Its row stands before those of the event in
+which the break shows, with a negative line number.
 
 Quarantine. What cannot be applied goes to `journal_quarantine` with its raw bytes, in the same transaction, and the
 rest flows on:
@@ -44,7 +47,7 @@ from engine.limits import is_sku
 from engine.results import Details
 from persistence.copy_rows import NULL, ledger_row, postgres_time, text_field
 from persistence.journal_entries import FIRST_MS, LAST_MS, BadEvent, JournalEntry, UnreadableEntry
-from persistence.level_book import KnownLevel, LevelBook
+from persistence.level_book import Correction, KnownLevel, LevelBook
 from persistence.reservation_changes import OpenedReservation, ReservationChanges
 
 MAX_NAME: Final = 512
@@ -61,6 +64,7 @@ _REBASED: Final = text_field("ADJUSTMENT") + text_field("Quarantine")
 _REBASED_WHY: Final = (
     NULL + text_field("flusher") + text_field("effect of a quarantined journal event, seen in the next event")
 )
+_CORRECTED: Final = text_field("ADJUSTMENT") + text_field("Reconciliation")
 _details = msgspec.json.Decoder(Details).decode
 
 Applied = Literal["nothing", "stock", "cleaned", "empty"]
@@ -118,6 +122,8 @@ class FlushPlan:
         """Entries whose last event this plan passes."""
         self.announced: list[str] = []
         """Bases of the announcements that this plan meets in the journal."""
+        self.corrected: list[tuple[Correction, int]] = []
+        """Authorised breaks that this plan takes over, each with the sequence number where it showed."""
         self.found_empty: list[int] = []
         """Sequence numbers under which an entry was set aside that held no event after all."""
         self._book = book
@@ -351,29 +357,40 @@ class FlushPlan:
             known.at_ms = at_ms
 
     def _rebase(self, seq: int, known: KnownLevel, on_hand: int) -> None:
-        """Make up for a missing event, or raise JournalBroken when none can explain the difference."""
+        """Make up for a missing event or an authorised break, or raise JournalBroken when nothing explains it."""
         missing = self._book.missing_between(known.seq, seq)
-        if missing is None:
+        if missing is not None:
+            line = self._book.missing[missing]
+            self._book.missing[missing] = line + 1
+            fields = _REBASED + text_field(f"{self.epoch}:{missing}") + _REBASED_WHY
+            return self._set_level(missing, line, known, on_hand, fields)
+        correction = self._correction(seq, known.sku, on_hand - known.on_hand)
+        if correction is None:
             raise JournalBroken(
                 f"continuity of {known.sku} broken at {seq}: its on_hand was {known.on_hand} at {known.seq}, "
                 f"the journal says {on_hand}"
             )
-        line = self._book.missing[missing]
-        self._book.missing[missing] = line + 1
+        self.corrected.append((correction, seq))
+        why = NULL + text_field(correction.created_by) + text_field(correction.reason)
+        fields = _CORRECTED + text_field(correction.repair_id) + why
+        # The event's own lines count from 0: this row must come before them, and before none of another event.
+        return self._set_level(seq, -len(self.corrected), known, on_hand, fields)
+
+    def _correction(self, seq: int, sku: str, difference: int) -> Correction | None:
+        used = {correction.id for correction, _ in self.corrected}
+        for correction in self._book.corrections(sku):
+            if correction.difference == difference and correction.after_seq < seq and correction.id not in used:
+                return correction
+        return None
+
+    def _set_level(self, seq: int, line: int, known: KnownLevel, on_hand: int, fields: bytes) -> None:
+        """A ledger row that no event has, so that the next one begins where it says."""
         if known.sku not in self.touched:
             self.touched[known.sku] = (known, known.on_hand, known.reserved, known.seq, known.at_ms)
+        change, before = on_hand - known.on_hand, known.on_hand
         self.ledger.append(
             ledger_row(
-                self.partition,
-                self.epoch,
-                missing,
-                line,
-                on_hand - known.on_hand,
-                known.on_hand,
-                on_hand,
-                self._at,
-                known.sku_field,
-                _REBASED + text_field(f"{self.epoch}:{missing}") + _REBASED_WHY,
+                self.partition, self.epoch, seq, line, change, before, on_hand, self._at, known.sku_field, fields
             )
         )
         known.on_hand = on_hand

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -27,7 +28,7 @@ from persistence.copy_rows import (
 )
 from persistence.database_url import psycopg_url
 from persistence.flush_plan import Cursor, FlushPlan, JournalBroken
-from persistence.level_book import KnownLevel, LevelBook
+from persistence.level_book import Correction, KnownLevel, LevelBook
 from persistence.reservation_changes import lines_json
 from persistence.tables import LEDGER_CHANNEL
 
@@ -85,7 +86,7 @@ class LedgerWriter:
             # One snapshot, so that cursor and levels belong together while another flusher commits.
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             cursor = self._read_cursor(connection)
-            book = LevelBook(self._no_level)
+            book = LevelBook(self._no_level, corrections=partial(self._read_corrections, cursor.epoch))
             rows = connection.execute(
                 "SELECT sku, on_hand, reserved, CASE WHEN epoch = %s THEN seq ELSE 0 END FROM inventory_levels"
                 " WHERE partition = %s ORDER BY updated_at DESC LIMIT %s",
@@ -95,7 +96,7 @@ class LedgerWriter:
                 book.levels[sku] = KnownLevel(sku, on_hand, reserved, seq)
             if len(rows) == MOST_LEVELS_LOADED:
                 epoch = cursor.epoch
-                book = LevelBook(lambda sku: self._read_level(sku, epoch), book.levels)
+                book = LevelBook(lambda sku: self._read_level(sku, epoch), book.levels, book.corrections)
             book.missing = dict(
                 connection.execute(
                     "SELECT seq, (SELECT count(*) FROM inventory_transactions t WHERE t.partition = q.partition"
@@ -202,6 +203,17 @@ class LedgerWriter:
             ).fetchone()
         return KnownLevel(*row) if row else None
 
+    def _read_corrections(self, epoch: int, sku: str) -> list[Correction]:
+        """Asked each time: whoever authorises one must not have to wake the flusher."""
+        with self._answering() as connection:
+            rows = connection.execute(
+                "SELECT c.id, c.difference, c.after_seq, r.id, r.reason, r.created_by FROM level_corrections c"
+                " JOIN drift_repairs r ON r.id = c.repair_id WHERE c.partition = %s AND c.epoch = %s AND c.sku = %s"
+                " AND c.applied_seq IS NULL AND c.void IS NULL ORDER BY c.id",
+                (self._partition, epoch, sku),
+            ).fetchall()
+        return [Correction(*row) for row in rows]
+
     def _move_cursor(self, connection: psycopg.Connection[tuple[Any, ...]], plan: FlushPlan) -> None:
         # First, so that a second flusher waits here for the row instead of doing all the work in vain. By stream id
         # too: an unreadable entry moves nothing else. BEGIN travels along, so no value may be bound: all are ours.
@@ -281,6 +293,17 @@ class LedgerWriter:
                     found.error.replace("\0", "\N{REPLACEMENT CHARACTER}"),
                 ),
             )
+        if plan.corrected:
+            done = connection.execute(
+                "UPDATE level_corrections c SET applied_seq = s.seq FROM unnest(%s::bigint[], %s::bigint[])"
+                " AS s (id, seq) WHERE c.id = s.id AND c.applied_seq IS NULL AND c.void IS NULL",
+                (
+                    _numbers([correction.id for correction, _ in plan.corrected]),
+                    _numbers([seq for _, seq in plan.corrected]),
+                ),
+            )
+            if done.rowcount != len(plan.corrected):
+                raise CursorMoved("a correction is no longer open")
         if plan.found_empty:
             connection.execute(
                 "UPDATE journal_quarantine SET applied = 'empty' WHERE partition = %s AND epoch = %s"

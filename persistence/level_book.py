@@ -7,7 +7,9 @@ finds the cursor moved fails, and the book is loaded anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
 
 from persistence.copy_rows import text_field
 
@@ -27,13 +29,29 @@ class KnownLevel:
         self.at_ms = at_ms
 
 
+class Correction(Struct, frozen=True):
+    """A break of one SKU's on_hand that a repair has authorised: taken over once, at an event after `after_seq`."""
+
+    id: int
+    difference: int
+    after_seq: int
+    repair_id: str
+    reason: str
+    created_by: str
+
+
 class LevelBook:
     """Levels by SKU, and the missing events of this epoch."""
 
     def __init__(
-        self, look_up: Callable[[str], KnownLevel | None], levels: dict[str, KnownLevel] | None = None
+        self,
+        look_up: Callable[[str], KnownLevel | None],
+        levels: dict[str, KnownLevel] | None = None,
+        corrections: Callable[[str], Sequence[Correction]] = lambda sku: (),
     ) -> None:
         self._look_up = look_up
+        self.corrections = corrections
+        """The open corrections of a SKU, asked for only when one is needed."""
         self.levels = levels if levels is not None else {}
         self.missing: dict[int, int] = {}
         """Sequence number of an event whose effect on stock is unknown -> ledger rows written in its place."""

@@ -77,10 +77,13 @@ async def page(
 
 
 async def of_event(database: Database, partition: int, epoch: int, seq: int) -> tuple[Transaction, ...]:
-    """The rows that one journal event made, in line order; none before the flusher has passed `seq`."""
+    """The rows that one journal event made, in line order; none before the flusher has passed `seq`.
+
+    What the flusher had to put right before it (a negative line) is no part of the event.
+    """
     statement = (
         select(inventory_transactions)
-        .where(_LEDGER.partition == partition, _LEDGER.epoch == epoch, _LEDGER.seq == seq)
+        .where(_LEDGER.partition == partition, _LEDGER.epoch == epoch, _LEDGER.seq == seq, _LEDGER.line >= 0)
         .order_by(_LEDGER.line)
     )
     return transactions_of(await database.fetch(statement))
