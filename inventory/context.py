@@ -30,6 +30,12 @@ class InventorySettings(Struct, frozen=True, kw_only=True):
     """How long a change waits for its ledger row before the answer is LedgerLate."""
     late_confirm: bool = False
     """A confirm of an expired hold takes the stock again if it is still there."""
+    import_max_rows: int = 200_000
+    """Rows that one bulk import may have, the header not counted."""
+    import_inline_rows: int = 5_000
+    """A bulk import of more rows is read and applied by a background job."""
+    preview_ttl_s: float = 86_400.0
+    """How long a bulk import can be applied after it was uploaded."""
     approval_units: int = 1000
     """A change of more units than this in all waits for a second person; 0: none does."""
     approval_expiry_s: float = 72 * 3600

@@ -255,9 +255,6 @@ class TooManyRows(Refusal):
 
     code = "too-many-rows"
 
-    def __init__(self, most: int) -> None:
-        super().__init__(f"At most {most} rows; split the file.")
-
 
 class UnknownImport(Refusal):
     """Never was, or is another caller's: the same words for both."""

@@ -6,7 +6,6 @@ Owns the rules and the codes of what breaks them; never looks at the stock.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Final
 
 from inventory.bulk.sheets import Cell, Record
@@ -126,8 +125,3 @@ def whole_of(cell: int | float, code: str) -> int:
     if isinstance(cell, float) and not (abs(cell) <= 2**53 and cell.is_integer()):
         raise CellError(code, f"This is not a whole number: {cell}.")
     return int(cell)
-
-
-def kept_errors(errors: Sequence[RowError], most: int) -> tuple[RowError, ...]:
-    """The first errors by row: what is stored and shown."""
-    return tuple(sorted(errors, key=lambda error: error.row)[:most])

@@ -46,12 +46,10 @@ def read_records(file: BinaryIO, name: str, max_rows: int) -> Iterator[Record]:
     do harm; TooManyRows as soon as more than `max_rows` rows follow the header.
     """
     records = _xlsx(file, max_rows) if is_xlsx(file, name) else _csv(file)
-    rows = 0
-    for record in records:
-        # The header is a row too, and a broken record is the end anyway.
-        if rows > max_rows:
-            raise TooManyRows(max_rows)
-        rows += 1
+    for before, record in enumerate(records):
+        # The header is one of those before.
+        if before > max_rows:
+            raise TooManyRows(f"At most {max_rows} rows; split the file.")
         yield record
 
 

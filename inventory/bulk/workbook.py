@@ -33,7 +33,7 @@ _TAIL: Final = 64
 _ALLOWED_SMALL: Final = 10_000_000
 """Bytes an archive may always unpack to, whatever the ratio."""
 
-_HARMFUL = re.compile(rb"<!(?:DOCTYPE|ENTITY)|\sr\s{17,}=|\sr\s{0,16}=\s{17,}", re.IGNORECASE)
+_HARMFUL = re.compile(rb"<!(?:DOCTYPE|ENTITY)|\s{17}=|=\s{17}", re.IGNORECASE)
 """A document type, or a reference stretched so far that it would slip through between two pieces."""
 _TOKENS = re.compile(
     rb"""<(?:[\w.-]+:)?(?:(?P<row>row)|(?P<cell>c))(?=[\s/>])|\sr\s{0,16}=\s{0,16}["'](?P<column>[A-Za-z]{0,3})(?P<number>\d{1,9})["']"""
@@ -56,8 +56,7 @@ def workbook_rows(file: BinaryIO, max_rows: int, max_columns: int) -> Iterator[t
                 first = sheet.start[0] if sheet.start is not None else 0
                 # iter_rows begins at the top of the sheet; blank rows above the data come as rows of nothing.
                 offset = first if sheet.height == sheet.total_height else 0
-                for number, cells in enumerate(sheet.iter_rows(), 1 + offset):
-                    yield number, cells
+                yield from enumerate(sheet.iter_rows(), 1 + offset)
         except (CalamineError, IndexError, ValueError) as error:
             raise UnsupportedFile(f"The workbook cannot be read: {type(error).__name__}.") from error
 
@@ -152,7 +151,7 @@ class _PartCheck:
         if rows > 1_048_576:
             raise UnsupportedFile("The workbook names a row that no spreadsheet has.")
         if self._rows > self._max_rows + 1 and self._columns <= self._max_columns:
-            raise TooManyRows(self._max_rows)
+            raise TooManyRows(f"At most {self._max_rows} rows; split the file.")
         if rows * self._columns > MAX_SPANNED_CELLS:
             raise UnsupportedFile("The sheet spans too many cells; leave only the rows to import on it.")
 
@@ -167,3 +166,13 @@ def _column(letters: bytes) -> int:
 
 def _bomb() -> UnsupportedFile:
     return UnsupportedFile("The workbook unpacks to far more than a spreadsheet of its size would.")
+
+
+def unpacked_bytes(file: BinaryIO) -> int:
+    """How large the archive says that its parts are. Raises UnsupportedFile when it is damaged."""
+    file.seek(0)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+        raise UnsupportedFile("The file is named .xlsx, but its archive is damaged.") from error

@@ -31,7 +31,7 @@ class ImportRow(Struct, frozen=True):
     quantity: int
     """As the file has it."""
     current: int
-    """on_hand when it was last looked at."""
+    """on_hand as the preview saw it."""
     change: int
     """What applying adds to on_hand."""
     note: str | None
@@ -40,8 +40,8 @@ class ImportRow(Struct, frozen=True):
 class ChunkHead(Struct, frozen=True):
     """Where a chunk of changes begins."""
 
-    takes: bool
-    """True if every change in it is negative."""
+    takes: bool | None
+    """True if every change in it is negative, False if every one is positive, None if it holds both."""
     first_row: int
     sku: str
     """Of the first row."""
@@ -84,16 +84,13 @@ async def change_page(
 
 
 async def set_changes(transaction: Transaction, import_id: str, rows: Sequence[ImportRow]) -> None:
-    """Make `current` and `change` of these rows what they say now."""
+    """Make `change` of these rows what it says now."""
     fresh = select(
         func.unnest(bindparam("numbers", [row.row for row in rows], type_=ARRAY(Integer))).label("row"),
-        func.unnest(bindparam("levels", [row.current for row in rows], type_=ARRAY(BigInteger))).label("current"),
         func.unnest(bindparam("changes", [row.change for row in rows], type_=ARRAY(BigInteger))).label("change"),
     ).subquery("fresh")
     await transaction.execute(
-        update(import_rows)
-        .where(_ROW.import_id == import_id, _ROW.row == fresh.c.row)
-        .values(current=fresh.c.current, change=fresh.c.change)
+        update(import_rows).where(_ROW.import_id == import_id, _ROW.row == fresh.c.row).values(change=fresh.c.change)
     )
 
 
@@ -115,13 +112,10 @@ async def chunk_heads(database: Database, import_id: str, size: int) -> tuple[Ch
 
 async def chunk(database: Database, import_id: str, head: ChunkHead, size: int) -> tuple[ImportRow, ...]:
     """The rows of a chunk. Raises DatabaseUnavailable."""
+    of_kind = {True: _ROW.change < 0, False: _ROW.change > 0, None: _ROW.change != 0}[head.takes]
     statement = (
         select(import_rows)
-        .where(
-            _ROW.import_id == import_id,
-            _ROW.row >= head.first_row,
-            (_ROW.change < 0) if head.takes else (_ROW.change > 0),
-        )
+        .where(_ROW.import_id == import_id, _ROW.row >= head.first_row, of_kind)
         .order_by(_ROW.row)
         .limit(size)
     )
@@ -141,6 +135,13 @@ async def ledger_rows(database: Database, import_id: str, skus: Sequence[str]) -
         .group_by(ledger.sku)
     )
     return {row.sku: row.rows for row in await database.fetch(statement)}
+
+
+async def has_ledger_rows(database: Database, import_id: str) -> bool:
+    """True if this import has made a ledger row. Raises DatabaseUnavailable."""
+    ledger = inventory_transactions.c
+    made = select(ledger.id).where(ledger.reference_type == "Import", ledger.reference_id == import_id).limit(1)
+    return bool(await database.fetch(made))
 
 
 async def keep_file(transaction: Transaction, import_id: str, part: int, data: bytes) -> None:

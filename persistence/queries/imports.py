@@ -72,6 +72,8 @@ class Failure(Struct, frozen=True, omit_defaults=True):
     detail: str = ""
     rows: tuple[MovedRow, ...] = ()
     shortages: tuple[ShortRow, ...] = ()
+    skus: tuple[str, ...] = ()
+    """SKUs that are no longer there."""
 
 
 class Import(Struct, frozen=True):
