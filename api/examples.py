@@ -74,6 +74,40 @@ _STATUS: Final[dict[str, Any]] = {
     "status": "IN_STOCK",
     "as_of": _AT,
 }
+_APPROVAL: Final[dict[str, Any]] = {
+    "id": "apr_5d0c1f2a9be07d33",
+    "status": "PENDING",
+    "kind": "receive",
+    "lines": [{"sku": "MUG-RED", "quantity": 2400}],
+    "reference": "DN-4711",
+    "difference": None,
+    "units": 2400,
+    "reason": "delivery 4711",
+    "requested_by": "key_3fa1",
+    "requested_by_name": "warehouse",
+    "requested_at": _AT,
+    "expires_at": "2026-03-04T12:00:00.000Z",
+    "decided_by": None,
+    "decided_by_name": None,
+    "decided_at": None,
+    "decision_reason": None,
+}
+_AUDITED: Final[dict[str, Any]] = {
+    "id": 4711,
+    "at": _AT,
+    "key_id": "key_3fa1",
+    "key_name": "warehouse",
+    "role": "operator",
+    "action": "adjust",
+    "method": "POST",
+    "route": "/inventory/adjust",
+    "target": "MUG-RED",
+    "request_id": "5f0c7a91d2b34e68",
+    "idempotency_key": True,
+    "status": 201,
+    "code": None,
+    "duration_ms": 14,
+}
 _SHORTAGE: Final = {"sku": "MUG-RED", "requested": 5, "available": 3, "next_release_at": "2026-03-01T12:04:10.000Z"}
 _AVAILABLE: Final = {
     "sku": "MUG-RED",
@@ -81,6 +115,21 @@ _AVAILABLE: Final = {
     "available": 27,
     "is_available": True,
     "next_release_at": None,
+}
+
+_DEAD_LETTER: Final[dict[str, Any]] = {
+    "id": 12,
+    "stream": "holdfast:orders",
+    "stream_id": "1772366400000-0",
+    "order_id": "o-78",
+    "body": '{"type":"order.cancelled","order_id":"o-78"}',
+    "code": "unknown-order",
+    "detail": "",
+    "attempts": 1,
+    "status": "PENDING",
+    "created_at": _AT,
+    "updated_at": _AT,
+    "resolved_by": None,
 }
 
 EXAMPLES: Final[dict[str, Any]] = {
@@ -123,9 +172,17 @@ EXAMPLES: Final[dict[str, Any]] = {
     "TransactionList": {"items": [_TRANSACTION], "next_cursor": None},
     "ReservationList": {"items": [_RESERVATION], "next_cursor": None},
     "ReturnView": {"transactions": [{**_TRANSACTION, "transaction_type": "RETURN", "reference_type": "Order"}]},
+    "DecisionBody": {"reason": "counted twice"},
+    "ApprovalView": {**_APPROVAL, "transactions": []},
+    "ApprovalList": {"items": [_APPROVAL], "next_cursor": None},
+    "PendingView": {"approval": _APPROVAL},
+    "AuditView": _AUDITED,
+    "AuditList": {"items": [_AUDITED], "next_cursor": None},
     "OrderCreated": {"type": "order.created", "order_id": "o-77", "reservation_ids": [_ID]},
     "OrderCancelled": {"type": "order.cancelled", "order_id": "o-77", "reason": "the customer changed her mind"},
     "OrderView": {"order_id": "o-77", "status": "COMPLETED", "reservations": [_SOLD], "transactions": [_SALE]},
+    "DeadLetterView": _DEAD_LETTER,
+    "DeadLetterList": {"items": [_DEAD_LETTER], "next_cursor": None},
     "KeyBody": {"name": "web shop", "role": "storefront"},
     "KeyView": {"id": "key_3fa1", "name": "web shop", "role": "storefront", "created_at": _AT, "revoked_at": None},
     "NewKeyView": {"id": "key_3fa1", "name": "web shop", "role": "storefront", "key": "hf_shown-only-this-once"},
@@ -147,5 +204,8 @@ EXAMPLES: Final[dict[str, Any]] = {
     "product-inactive": {"skus": ["MUG-RED"]},
     "reservation-not-active": {"reservation": _SOLD},
     "reservation-expired": {"reservation": {**_RESERVATION, "status": "EXPIRED", "expires_in_seconds": 0}},
+    "return-exceeds-order": {"items": [{"sku": "MUG-RED", "requested": 3, "returnable": 2}]},
+    "approval-decided": {"approval": {**_APPROVAL, "status": "REJECTED", "decided_by": "key_77aa", "decided_at": _AT}},
+    "approval-expired": {"approval": {**_APPROVAL, "status": "EXPIRED"}},
     "validation-error": {"errors": [{"at": "$.quantity", "message": "Expected `int` >= 1"}]},
 }
