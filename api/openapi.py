@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from msgspec import Struct
 
 import api
-from api import schemas, schemas_approvals
+from api import schemas
 from api.examples import EXAMPLES
 from api.hot import decode
 from api.problems import KINDS, PROBLEM_JSON, TYPE_PREFIX
@@ -41,8 +41,6 @@ _STRUCTS: Final = [
     for value in vars(module).values()
     if isinstance(value, type) and issubclass(value, Struct) and value is not Struct
 ]
-_named: Final[dict[Any, None]] = {}
-"""Structs that an operation names, wherever they stand (schemas_<topic>.py): each becomes a schema of the document."""
 
 IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
@@ -67,7 +65,6 @@ _SKU_SCHEMA: Final = {"type": "string", "minLength": 1, "maxLength": 64}
 
 
 def _reference(kind: Any) -> dict[str, Any]:
-    _named.update(dict.fromkeys((kind,) if isinstance(kind, type) else kind.__args__))
     if isinstance(kind, type):
         return {"$ref": REF.format(name=kind.__name__)}
     return {"anyOf": [{"$ref": REF.format(name=one.__name__)} for one in kind.__args__]}
@@ -219,7 +216,7 @@ def complete_openapi(app: FastAPI) -> None:
             return app.openapi_schema
         document = plain()
         document["paths"] = {**hot_paths(), **document["paths"]}
-        _, components = msgspec.json.schema_components(dict.fromkeys((*_STRUCTS, *_named)), ref_template=REF)
+        _, components = msgspec.json.schema_components(_STRUCTS, ref_template=REF)
         for name, schema in components.items():
             if name in EXAMPLES:
                 schema["examples"] = [EXAMPLES[name]]
