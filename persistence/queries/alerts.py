@@ -148,10 +148,15 @@ async def claim_for_mail(transaction: Transaction, limit: int, claim_s: float) -
 
 
 async def mailed(transaction: Transaction, told: Sequence[Alert]) -> None:
-    """A mail has told of these, as they were then: one that got worse since is told of once more."""
+    """A mail has told of these: PENDING ones are NOTIFIED. One that got worse meanwhile is told of once more."""
     for alert in told:
-        same = and_(_ROW.id == alert.id, _ROW.kind == alert.kind)
-        await transaction.execute(update(alerts).where(same).values(mailed_at=func.clock_timestamp()))
+        # What got worse was set free again (save), so that the claim of this mail is gone.
+        still = and_(_ROW.id == alert.id, _ROW.mail_claimed_at.is_not(None))
+        row = await transaction.execute(
+            update(alerts).where(still).values(mailed_at=func.clock_timestamp()).returning(_ROW.id)
+        )
+        if row.all():
+            await notified(transaction, [alert.id])
 
 
 async def not_mailed(transaction: Transaction, told: Sequence[Alert]) -> None:

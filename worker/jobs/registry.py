@@ -12,6 +12,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from inventory.job_queue import JobKind
+from worker.jobs import alerts
 from worker.jobs.context import JobContext
 
 JobFunction = Callable[..., Awaitable[str]]
@@ -51,4 +52,31 @@ class Registry:
         return await self._jobs[name].run(context, **arguments)
 
 
-JOBS: Final = Registry(())
+JOBS: Final = Registry(
+    (
+        RegisteredJob(
+            JobKind(name="alerts.mail", description="One mail of all alerts that no mail has told of", schedule=60),
+            alerts.mail,
+        ),
+        RegisteredJob(
+            JobKind(
+                name="alerts.check",
+                description="Every SKU's alert held against its counters",
+                lane="long",
+                timeout_s=600,
+                schedule=900,
+            ),
+            alerts.check,
+        ),
+        RegisteredJob(
+            JobKind(
+                name="alerts.digest",
+                description="The day's digest, once it is due and unless it has been made",
+                lane="long",
+                timeout_s=300,
+                schedule=60,
+            ),
+            alerts.digest,
+        ),
+    )
+)
