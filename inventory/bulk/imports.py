@@ -169,9 +169,9 @@ async def apply(
                 transaction, found.id, "PREVIEW", status="APPLYING", actor=caller, force=force, checked=False,
                 failure=None, done=0,
             )  # fmt: skip
-        found = (
-            await _worked_on(inventory, jobs, found, wait_s) if mine else await _settled(inventory, found.id, wait_s)
-        )
+        if mine:
+            await _begin(inventory, jobs, found)
+        found = await _settled(inventory, found.id, wait_s)
     elif found.status in WORKING:
         found = await _settled(inventory, found.id, wait_s)
     if found.status == "REVERTED":
@@ -193,9 +193,9 @@ async def revert(
             mine = await imports.move(
                 transaction, found.id, "APPLIED", status="REVERTING", actor=caller, failure=None, done=0
             )
-        found = (
-            await _worked_on(inventory, jobs, found, wait_s) if mine else await _settled(inventory, found.id, wait_s)
-        )
+        if mine:
+            await _begin(inventory, jobs, found)
+        found = await _settled(inventory, found.id, wait_s)
     elif found.status in {"REVERTING", "RESTORING"}:
         found = await _settled(inventory, found.id, wait_s)
     elif found.status in WORKING:
