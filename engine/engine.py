@@ -35,6 +35,7 @@ from engine.commands import (
 )
 from engine.errors import Disconnected, InvalidCommand, Rejected, Unavailable
 from engine.identity import derived_base, fingerprint, is_reservation_id, random_base, split_id
+from engine.journal import entries_of
 from engine.keys import partition_keys
 from engine.limits import MAX_TTL_MS, MIN_TTL_MS
 from engine.link import parse_url
@@ -315,6 +316,17 @@ class Engine:
             raise Disconnected(f"cannot read from Redis: {type(error).__name__}") from error
         epoch, seq, last = (int(value or 0) for value in meta)
         return JournalState(epoch=epoch, seq=seq, last_now_ms=last, length=length)
+
+    async def read_journal(self, after_stream_id: str, count: int, block_ms: int) -> list[tuple[str, bytes]]:
+        """Up to `count` raw entries of the journal after a stream id, waiting up to `block_ms` (5,000 at most) for one.
+
+        Has a connection of its own while it waits. Raises Unavailable.
+        """
+        try:
+            answer: Any = await self._redis.xread({self._keys.journal: after_stream_id}, count=count, block=block_ms)
+        except (RedisError, OSError) as error:
+            raise Disconnected(f"cannot read from Redis: {type(error).__name__}") from error
+        return entries_of(answer)
 
     @staticmethod
     def _split(reservation_id: str) -> tuple[str, int]:

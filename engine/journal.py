@@ -47,12 +47,7 @@ class JournalReader:
                 {self._keys.journal: after_stream_id}, count=count, block=block_ms if block_ms > 0 else None
             ),
         )
-        if not answer:
-            return []
-        streams = answer.values() if isinstance(answer, dict) else [pair[1] for pair in answer]
-        (batches,) = streams
-        entries = batches[0] if batches and isinstance(batches[0], list) else batches
-        return [(stream_id.decode(), _body(fields)) for stream_id, fields in entries]
+        return entries_of(answer)
 
     def trim(self, before_stream_id: str) -> int:
         """Drop every entry older than `before_stream_id`, exactly; gives how many went."""
@@ -87,6 +82,16 @@ class JournalReader:
             first_id=first[0][0].decode() if first else "",
             server_now_ms=self.server_now_ms(),
         )
+
+
+def entries_of(answer: Any) -> list[tuple[str, bytes]]:
+    """What XREAD of one stream answered, over either protocol, as `JournalReader.read` gives it."""
+    if not answer:
+        return []
+    streams = answer.values() if isinstance(answer, dict) else [pair[1] for pair in answer]
+    (batches,) = streams
+    entries = batches[0] if batches and isinstance(batches[0], list) else batches
+    return [(stream_id.decode(), _body(fields)) for stream_id, fields in entries]
 
 
 def _body(fields: dict[bytes, bytes] | None) -> bytes:

@@ -125,7 +125,8 @@ class LedgerWriter:
                 self._passed("after_merge")
                 self._passed("before_commit")
                 connection.execute(
-                    f"SELECT pg_notify('{LEDGER_CHANNEL}', '{self._partition}:{plan.epoch}:{plan.seq}'); COMMIT"
+                    f"SELECT pg_notify('{LEDGER_CHANNEL}',"
+                    f" '{self._partition}:{plan.epoch}:{plan.seq}:{_stream_id(plan.stream_id)}'); COMMIT"
                 )
             except psycopg.Error as error:
                 self._give_up(connection, error)

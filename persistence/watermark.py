@@ -54,6 +54,7 @@ class _Line:
 
     def __init__(self) -> None:
         self.reached = (0, 0)
+        self.stream_id = ""
         self.heap: list[tuple[int, int, int, _Waiter]] = []
 
 
@@ -103,6 +104,15 @@ class Watermark:
         line = self._lines.get(partition)
         return line.reached if line is not None else (0, 0)
 
+    def stream_id(self, partition: int) -> str:
+        """The stream id of the journal entry that ends at `position`; empty before the first news.
+
+        Sequence and stream id together tell whether an entry read from Redis is the one that the ledger has: a server
+        that forgot its last second may have given the same sequence number to something else since.
+        """
+        line = self._lines.get(partition)
+        return line.stream_id if line is not None else ""
+
     def watch(self, partition: int, epoch: int, seq: int, timeout_s: float, on_reached: OnReached) -> None:
         """`on_reached(True)` once the ledger holds event `seq` of `epoch`, `on_reached(False)` after `timeout_s`.
 
@@ -146,9 +156,11 @@ class Watermark:
             heapq.heapify(line.heap)
             self._forgotten = 0
 
-    def _advance(self, partition: int, epoch: int, seq: int) -> None:
+    def _advance(self, partition: int, epoch: int, seq: int, stream_id: str) -> None:
         line = self._line(partition)
-        line.reached = max(line.reached, (epoch, seq))
+        if (epoch, seq) >= line.reached:
+            line.reached = (epoch, seq)
+            line.stream_id = stream_id
         epoch, seq = line.reached
         while line.heap and line.heap[0][:2] <= (epoch, seq):
             of_epoch, _, _, waiter = heapq.heappop(line.heap)
@@ -185,12 +197,12 @@ class Watermark:
             news = False
             async for notification in connection.notifies(timeout=_RECHECK_S):
                 news = True
-                partition, epoch, seq = map(int, notification.payload.split(":"))
-                self._advance(partition, epoch, seq)
+                partition, epoch, seq, stream_id = notification.payload.split(":")
+                self._advance(int(partition), int(epoch), int(seq), stream_id)
             if not news:
                 await self._read_cursors(connection)
 
     async def _read_cursors(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        cursors = await connection.execute("SELECT partition, epoch, seq FROM journal_cursors")
-        for partition, epoch, seq in await cursors.fetchall():
-            self._advance(partition, epoch, seq)
+        cursors = await connection.execute("SELECT partition, epoch, seq, stream_id FROM journal_cursors")
+        for partition, epoch, seq, stream_id in await cursors.fetchall():
+            self._advance(partition, epoch, seq, stream_id)

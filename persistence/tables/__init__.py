@@ -24,7 +24,7 @@ from persistence.tables.reservations import reservation_skus, stock_reservations
 from persistence.tables.webhooks import webhook_deliveries, webhooks
 
 LEDGER_CHANNEL: Final = "holdfast_ledger"
-"""NOTIFY channel of the flusher's commits; payload `partition:epoch:seq`."""
+"""NOTIFY channel of the flusher's commits; payload `partition:epoch:seq:stream_id`."""
 
 __all__ = [
     "LEDGER_CHANNEL",
