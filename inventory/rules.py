@@ -5,7 +5,8 @@ Owns the values' meaning and units; settings give them (runtime/settings.py), th
 
 from __future__ import annotations
 
-from datetime import time
+from datetime import UTC, time, tzinfo
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
@@ -28,3 +29,21 @@ class DigestSettings(Struct, frozen=True, kw_only=True):
     """Local time of day in `time_zone`."""
     time_zone: str = "UTC"
     """Name from the IANA database; it also says when a day begins."""
+
+
+class RetentionRules(Struct, frozen=True, kw_only=True):
+    """How long records are kept. The ledger and the audit of admins are kept for ever."""
+
+    reservations_s: int = 400 * 86_400
+    """An ended reservation in Postgres; longer than any Idempotency-Key is remembered."""
+    events_s: int = 7 * 86_400
+    """The event log, and what was announced in it."""
+    unfollowed_events_s: int = 30 * 86_400
+    """Events that a follower has not taken: a follower that is gone for good must not keep them for ever."""
+    job_runs: int = 200
+    """Runs that are remembered of each background job."""
+
+
+def zone_of(name: str) -> tzinfo:
+    """A time zone by its IANA name. Raises zoneinfo.ZoneInfoNotFoundError or ValueError."""
+    return UTC if name == "UTC" else ZoneInfo(name)

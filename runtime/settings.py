@@ -8,11 +8,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
+from zoneinfo import ZoneInfoNotFoundError
 
 from msgspec import Struct
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from inventory.mail import mail_settings
+from inventory.rules import zone_of
 
 PREFIX: Final = "HOLDFAST_"
 MIN_KEY_LENGTH: Final = 24
@@ -29,7 +33,16 @@ def _key(value: SecretStr) -> SecretStr:
     return value
 
 
+def _time_zone(name: str) -> str:
+    try:
+        zone_of(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("not a time zone of the IANA database") from None
+    return name
+
+
 ApiKey = Annotated[SecretStr, AfterValidator(_key)]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
 
 
 class Settings(BaseSettings):
@@ -176,6 +189,34 @@ class Settings(BaseSettings):
     orders_redis_url: SecretStr | None = Field(
         None, description="Redis or Valkey that holds that stream. Unset: the one that holds the stock."
     )
+    alert_hysteresis_percent: int = Field(
+        10,
+        ge=0,
+        le=1000,
+        description="How far above its threshold a SKU must rise before its alert is resolved, in percent of the "
+        "threshold; at least one unit.",
+    )
+    alert_quiet_seconds: int = Field(
+        300,
+        ge=0,
+        le=86_400,
+        description="An alert that ended only because held units came back is the same one if it returns this soon.",
+    )
+    alert_rate_window_minutes: int = Field(
+        60, ge=1, le=10_080, description="Minutes of sales that the estimate of when a SKU is sold out looks at."
+    )
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="Mail server for alerts and digests, `smtp[s]://[user:password@]host[:port]`. Unset: no mails.",
+    )
+    alert_mail_from: str = Field("", max_length=320, description="Address that mails come from.")
+    alert_mail_to: str = Field("", max_length=4000, description="Addresses that mails go to, with commas between.")
+    digest_at: str = Field(
+        "09:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Time of day of the daily digest, `HH:MM`."
+    )
+    timezone: TimeZone = Field(
+        "UTC", description="Time zone of the shop's day, as the IANA database names it (`Europe/Berlin`)."
+    )
     metrics_port: int = Field(
         0, ge=0, le=65535, description="Port of the worker's own Prometheus page on 127.0.0.1; 0: none."
     )
@@ -200,6 +241,14 @@ class Settings(BaseSettings):
         description="Memory limit of the embedded Valkey as Redis writes it (`512mb`); 0: none. Past it a "
         "reserve gets 503; nothing is ever evicted.",
     )
+
+    @model_validator(mode="after")
+    def _mail_is_whole(self) -> Self:
+        if self.smtp_url is not None:
+            if not self.alert_mail_from or not self.alert_mail_to:
+                raise ValueError("HOLDFAST_SMTP_URL needs HOLDFAST_ALERT_MAIL_FROM and HOLDFAST_ALERT_MAIL_TO")
+            mail_settings(self.smtp_url.get_secret_value(), self.alert_mail_from, self.alert_mail_to)
+        return self
 
     @property
     def data_folder(self) -> Path:
@@ -233,6 +282,9 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as invalid:
         lines = []
         for error in invalid.errors(include_url=False, include_input=False):
+            if not error["loc"]:
+                lines.append(str(error["msg"]))
+                continue
             name = str(error["loc"][0])
             source = f"--{name.replace('_', '-')}" if name in given else f"{PREFIX}{name.upper()}"
             lines.append(f"{source}: {error['msg']}")

@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from datetime import time
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -27,6 +28,8 @@ from api.services import ApiSettings, Services
 from engine import Engine, EngineSettings
 from inventory.context import Inventory, InventorySettings
 from inventory.job_queue import JobQueue
+from inventory.mail import mail_settings
+from inventory.rules import AlertRules, DigestSettings
 from persistence.database import Database
 from persistence.queries.api_keys import ApiKeys
 from persistence.watermark import Watermark
@@ -97,6 +100,15 @@ def inventory_settings(settings: Settings, epoch: int) -> InventorySettings:
         late_confirm=settings.late_confirm == "if-available",
         approval_units=settings.approval_units,
         approval_expiry_s=settings.approval_expiry_hours * 3600,
+        alerts=AlertRules(
+            hysteresis_percent=settings.alert_hysteresis_percent,
+            quiet_ms=settings.alert_quiet_seconds * 1000,
+            pace_window_s=settings.alert_rate_window_minutes * 60,
+        ),
+        mail=None
+        if settings.smtp_url is None
+        else mail_settings(settings.smtp_url.get_secret_value(), settings.alert_mail_from, settings.alert_mail_to),
+        digest=DigestSettings(at=time.fromisoformat(settings.digest_at), time_zone=settings.timezone),
     )
 
 
@@ -124,7 +136,6 @@ def job_settings(settings: Settings, store: OpenedStore) -> JobSettings:
         inventory=inventory_settings(settings, store.epoch),
         workers=settings.job_workers,
         grace_s=settings.shutdown_grace_seconds,
-        reservation_retention_days=settings.reservation_retention_days,
     )
 
 

@@ -5,15 +5,15 @@ Owns when a digest is due and what it says; never sends by itself (inventory/mai
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import structlog
 
 from engine.results import StockLevel
 from inventory.context import Inventory
 from inventory.mail import MailNotSent, compose, send
+from inventory.rules import zone_of
 from persistence.queries import alerts, digests
 from persistence.queries.digests import Digest
 
@@ -47,11 +47,6 @@ async def make_digest(inventory: Inventory, now: datetime) -> str:
             digest = await digests.get(inventory.database, day) or made
     mailed = await _mail(inventory, digest)
     return f"{day}: {digest.summary}{'; mailed' if mailed else ''}"
-
-
-def zone_of(name: str) -> tzinfo:
-    """A time zone by its IANA name. Raises zoneinfo.ZoneInfoNotFoundError or ValueError."""
-    return UTC if name == "UTC" else ZoneInfo(name)
 
 
 async def _mail(inventory: Inventory, digest: Digest) -> bool:
