@@ -28,7 +28,7 @@ from api.metrics import Metrics
 from api.openapi import complete_openapi
 from api.problems import PROBLEM_JSON, Problem
 from api.refusals import problem_of
-from api.routes import changes, docs, health, keys, ledger, levels, orders, products, stock
+from api.routes import changes, docs, health, keys, ledger, levels, orders, products, stock, webhooks
 from api.services import Services
 from engine.errors import HoldfastError
 from inventory.refusals import Refusal
@@ -38,7 +38,7 @@ from persistence.pages import InvalidCursor
 logger = structlog.get_logger("holdfast.api")
 
 PUBLISH_INTERVAL_S: Final = 1.0
-ROUTERS: Final = (health, docs, keys, products, stock, changes, ledger, levels, orders)
+ROUTERS: Final = (health, docs, keys, products, stock, changes, ledger, levels, orders, webhooks)
 
 
 class Application:

@@ -132,6 +132,35 @@ _DEAD_LETTER: Final[dict[str, Any]] = {
     "resolved_by": None,
 }
 
+_WEBHOOK: Final[dict[str, Any]] = {
+    "id": "wh_5b1f0c2a9e4d7733",
+    "url": "https://shop.example.com/hooks/stock",
+    "events": ["stock.*", "reservation.confirmed"],
+    "status": "active",
+    "reason": None,
+    "created_by": "key_3fa1",
+    "created_at": _AT,
+    "disabled_at": None,
+    "failing_since": None,
+    "failures": 0,
+    "resumes_at": None,
+    "last_delivered_at": _AT,
+    "previous_secret_until": None,
+}
+_DELIVERY: Final[dict[str, Any]] = {
+    "id": 4711,
+    "webhook_id": "wh_5b1f0c2a9e4d7733",
+    "event_id": "0-1-1903",
+    "type": "stock.low",
+    "status": "DELIVERED",
+    "attempts": 1,
+    "next_attempt_at": None,
+    "created_at": _AT,
+    "last_attempt_at": _AT,
+    "delivered_at": _AT,
+    "last_status": 204,
+    "last_error": None,
+}
 EXAMPLES: Final[dict[str, Any]] = {
     "ReserveBody": {"customer_id": "c-1042", "sku": "MUG-RED", "quantity": 2, "ttl_seconds": 900},
     "BatchBody": {
@@ -190,6 +219,11 @@ EXAMPLES: Final[dict[str, Any]] = {
         "items": [{"id": "key_3fa1", "name": "web shop", "role": "storefront", "created_at": _AT, "revoked_at": None}],
         "next_cursor": None,
     },
+    "WebhookBody": {"url": "https://shop.example.com/hooks/stock", "events": ["stock.*", "reservation.confirmed"]},
+    "WebhookView": _WEBHOOK,
+    "WebhookList": {"items": [_WEBHOOK], "next_cursor": None},
+    "DeliveryView": _DELIVERY,
+    "DeliveryList": {"items": [_DELIVERY], "next_cursor": None},
     "HealthView": {"status": "alive"},
     "ReadinessView": {
         "status": "ready",

@@ -45,6 +45,15 @@ TABLE = [
     ("POST", "/admin/keys", ADMINS),
     ("GET", "/admin/keys", ADMINS),
     ("DELETE", "/admin/keys/none", ADMINS),
+    ("POST", "/admin/webhooks", ADMINS),
+    ("GET", "/admin/webhooks", ADMINS),
+    ("GET", "/admin/webhooks/wh_0", ADMINS),
+    ("DELETE", "/admin/webhooks/wh_0", ADMINS),
+    ("POST", "/admin/webhooks/wh_0/test", ADMINS),
+    ("POST", "/admin/webhooks/wh_0/rotate-secret", ADMINS),
+    ("POST", "/admin/webhooks/wh_0/enable", ADMINS),
+    ("GET", "/admin/webhooks/wh_0/deliveries", ADMINS),
+    ("POST", "/admin/webhooks/wh_0/deliveries/1/retry", ADMINS),
 ]
 OPEN = ["/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"]
 
@@ -73,6 +82,7 @@ def test_without_a_good_key(shop: Shop, method: str, path: str, may: set[str]) -
 def test_the_table_is_complete(one_shop: Shop) -> None:
     def plain(path: str) -> str:
         path = path.partition("?")[0]
+        path = path.replace("/wh_0", "/{webhook_id}").replace("/deliveries/1/", "/deliveries/{delivery_id}/")
         return path.replace(ID, "{id}").replace("/0/", "/{id}/").replace("/A", "/{sku}").replace("/none", "/{key_id}")
 
     documented = {

@@ -12,7 +12,8 @@ from typing import Any, Final
 from msgspec import Struct
 
 from inventory.job_queue import JobKind
-from worker.jobs import alerts
+from inventory.webhooks.delivery import DELIVER_JOB
+from worker.jobs import alerts, webhooks
 from worker.jobs.context import JobContext
 
 JobFunction = Callable[..., Awaitable[str]]
@@ -77,6 +78,22 @@ JOBS: Final = Registry(
                 schedule=60,
             ),
             alerts.digest,
+        ),
+        RegisteredJob(
+            JobKind(
+                name=DELIVER_JOB,
+                description="What is due to one webhook, sent",
+                retry_after_s=(5, 30),
+            ),
+            webhooks.deliver_job,
+        ),
+        RegisteredJob(
+            JobKind(
+                name="webhooks.sweep",
+                description="Webhook deliveries that nobody is sending, and backlogs without end",
+                schedule=60,
+            ),
+            webhooks.sweep_job,
         ),
     )
 )
