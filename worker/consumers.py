@@ -5,6 +5,7 @@ Owns the list alone. A new consumer: an object of worker/follower.py's `Consumer
 
 from __future__ import annotations
 
+from inventory.alerts.evaluator import StockAlerts
 from inventory.context import Inventory
 from inventory.job_queue import JobQueue
 from worker.follower import Consumer
@@ -12,5 +13,5 @@ from worker.follower import Consumer
 
 def consumers(inventory: Inventory, jobs: JobQueue | None) -> list[Consumer]:
     """Every consumer of one worker. `jobs` takes what is to be done at once; None: its schedule does it."""
-    del inventory, jobs
-    return []
+    del jobs
+    return [StockAlerts(inventory.engine.stock_levels, inventory.settings.alerts)]

@@ -48,6 +48,8 @@ class FollowerSettings(Struct, frozen=True):
 
     entries: int = 200
     """Entries in one transaction at most."""
+    rest_s: float = 0.1
+    """Pause behind a transaction that was not full: under load fewer and larger ones, while the first comes at once."""
     look_again_s: float = 2.0
     """Without news the cursor is looked at this often: another worker may have died with entries left."""
     first_back_off_s: float = 0.1
@@ -110,6 +112,8 @@ class Follower:
                 back_off_s = 0.0
                 if not taken:
                     await self._news(max(known, self._position), stop)
+                elif taken < self._settings.entries:
+                    await _first_of(stop.wait(), asyncio.sleep(self._settings.rest_s))
                 continue
             back_off_s = min(max(self._settings.first_back_off_s, back_off_s * 2), self._settings.last_back_off_s)
             await _first_of(stop.wait(), asyncio.sleep(back_off_s))
