@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, WatchError
 
 from engine.errors import Disconnected
+from engine.identity import BASE_LENGTH, make_id
 from engine.keys import PartitionKeys
 from engine.results import Record
 
@@ -97,6 +98,13 @@ class StoreReader:
         )
         return Chunk(moment, _deadlines(flat), 0)
 
+    async def deadlines_before(self, deadline_ms: int, count: int) -> Chunk[Deadline]:
+        """The first `count` live holds with a deadline before this one, oldest first."""
+        moment, flat = await self._at_once(
+            ("ZRANGE", self._keys.deadlines, "-inf", f"({deadline_ms}", "BYSCORE", "LIMIT", 0, count, "WITHSCORES")
+        )
+        return Chunk(moment, _deadlines(flat), 0)
+
     async def first_deadline_ms(self) -> int | None:
         """The deadline of the hold that ends next; None when there is no hold."""
         _, flat = await self._at_once(("ZRANGE", self._keys.deadlines, 0, 0, "WITHSCORES"))
@@ -138,12 +146,13 @@ class StoreReader:
             raise Disconnected(f"cannot read from Redis: {type(error).__name__}") from error
         return [(stream_id.decode(), _body(fields)) for stream_id, fields in answer]
 
-    async def restore_deadline(self, hold: Deadline) -> bool:
+    async def restore_deadline(self, reservation_id: str, lines: str, deadline_ms: int) -> bool:
         """Put the deadline of an ACTIVE hold back that the deadline set has lost; False when the hold has changed.
 
-        Done only if the hold's record says the same at that very moment, so that no ended hold gets a deadline again.
+        Done only while the hold's record says the same, these `lines` in any order, so that no ended hold gets a
+        deadline again.
         """
-        key = self._keys.record(hold.reservation_id[:24])
+        key = self._keys.record(reservation_id[:BASE_LENGTH])
         try:
             async with self._redis.pipeline(transaction=True) as pipe:
                 await pipe.watch(key)
@@ -152,12 +161,13 @@ class StoreReader:
                 if (
                     record is None
                     or record.status != "ACTIVE"
-                    or record.lines != hold.lines
-                    or record.deadline_ms != hold.deadline_ms
+                    or make_id(reservation_id[:BASE_LENGTH], record.created_ms) != reservation_id
+                    or record.deadline_ms != deadline_ms
+                    or sorted(record.lines.split(",")) != sorted(lines.split(","))
                 ):
                     return False
                 pipe.multi()  # type: ignore[no-untyped-call]
-                pipe.zadd(self._keys.deadlines, {f"{hold.reservation_id} {record.lines}": hold.deadline_ms}, nx=True)
+                pipe.zadd(self._keys.deadlines, {f"{reservation_id} {record.lines}": deadline_ms}, nx=True)
                 await pipe.execute()
         except WatchError:
             return False

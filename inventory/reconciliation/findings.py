@@ -22,6 +22,7 @@ Counter = Literal[
     "ledger_reserved",
     "journal",
     "quarantine",
+    "repair",
 ]
 
 MOST_SHOWN: Final = 1_000
@@ -34,7 +35,8 @@ class Drift(Struct, frozen=True, kw_only=True):
     counter: Counter
     """What differs. `on_hand`, `reserved`: a counter in Redis, units. `hold`: units that a reservation holds in Redis.
     `deadline`: when it ends, Unix ms. `record`: units of a reservation's record. `counter`: a field that is missing or
-    cannot be read. `ledger_...`: Postgres against itself. `journal`, `quarantine`: events."""
+    cannot be read. `ledger_...`: Postgres against itself. `journal`, `quarantine`: events.
+    `repair`: one that was begun and not finished, units of on_hand."""
     sku: str = ""
     expected: int
     actual: int

@@ -24,11 +24,14 @@ from inventory.reconciliation.following import Follower, JournalTrimmed, load
 from inventory.reconciliation.journal_check import check_journal
 from inventory.reconciliation.shadow import Shadow, ShadowHold, sorted_text
 from inventory.refusals import ReconciliationUnknown
+from persistence.queries import drift_repairs
 
 Depth = Literal["live", "levels", "deep"]
 """How much of Postgres is walked; counters and live holds are always looked at as a whole. `live`: a sample of levels
 against their newest ledger rows. `levels`: all of them. `deep`: every ledger row, every reservation, every record."""
 
+UNFINISHED_AFTER_S: Final = 60.0
+"""A repair that takes longer was cut off in the middle: its drift is reported again."""
 ATTEMPTS: Final = 3
 """How often a run begins anew when the journal was trimmed under it."""
 
@@ -89,10 +92,12 @@ class _Run:
         lag = self._moment.seq - ledger_seq
         await self._check_counters()
         await self._check_holds()
+        self._check_breaks()
         checks = [self._bounds, self._holds, self._reserved, self._ledger_reserved, self._on_hand]
         if deep:
             checks.append(await self._check_records())
             checks.append(await check_journal(self._reader))
+        checks.append(await self._check_repairs())
         checks += await ledger_checks.run(self._database, list(self._shadow.on_hand), self._depth)
         return Reconciled(
             epoch=self._shadow.epoch,
@@ -182,9 +187,24 @@ class _Run:
             since = f"since event {breaks[0].seq}" if breaks else ""
             self._on_hand.add(Drift(counter="on_hand", sku=sku, expected=on_hand, actual=found.on_hand, detail=since))
 
+    def _check_breaks(self) -> None:
+        """Drift that came and went again leaves the counters right, but the journal with a break: the flusher halts."""
+        known = {drift.sku for drift in self._on_hand.drift} | self._shadow.allowed.keys()
+        for sku, breaks in self._shadow.breaks.items():
+            if sku not in known and not self._shadow.bad_events:
+                self._on_hand.add(
+                    Drift(
+                        counter="journal",
+                        sku=sku,
+                        expected=0,
+                        actual=breaks[0].difference,
+                        detail=f"on_hand in the journal was off between event {breaks[0].seq} and {breaks[-1].seq}",
+                    )
+                )
+
     async def _check_holds(self) -> None:
         shadow, check = self._shadow, self._holds
-        # Holds that live from start to end of the walk must come up in it; one that does not was amended, or is missing.
+        # A hold that lives from start to end of the walk must come up in it; else it was amended, or is missing.
         unseen = set(shadow.holds)
         cursor, first = 0, True
         while cursor or first:
@@ -232,6 +252,23 @@ class _Run:
     def _differ(self, counter: Counter, reservation_id: str, expected: str, actual: str, detail: str) -> None:
         for drift in line_drifts(counter, reservation_id, expected, actual, detail):
             self._holds.add(drift)
+
+    async def _check_repairs(self) -> Findings:
+        check = Findings("3", "repairs that were begun are done")
+        for begun in await drift_repairs.unfinished(self._database, PARTITION, self._shadow.epoch):
+            check.looked_at += 1
+            if begun.age_s > UNFINISHED_AFTER_S:
+                for sku, on_hand_change, _ in begun.lines:
+                    check.add(
+                        Drift(
+                            counter="repair",
+                            sku=sku,
+                            expected=0,
+                            actual=-on_hand_change,
+                            detail=f"repair {begun.id} was begun and not finished",
+                        )
+                    )
+        return check
 
     async def _check_records(self) -> Findings:
         """Every record that says ACTIVE is a live hold with the same lines. Records age out by themselves."""

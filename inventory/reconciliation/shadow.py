@@ -52,6 +52,8 @@ class Shadow:
         self.allowed: defaultdict[str, int] = defaultdict(int)
         """SKU -> units of a repair that is under way: the counter is still, or the ledger not yet, ahead by them."""
         self.breaks: dict[str, tuple[Break, ...]] = {}
+        self.repairs: dict[str, int] = {}
+        """Repairs that were met in the journal: id -> sequence number."""
         self.bad_events = 0
         """Events that could not be read; what they did is not in here."""
         self._carried: defaultdict[str, int] = defaultdict(int)
@@ -87,6 +89,8 @@ class Shadow:
             return
         if isinstance(event, Announced):
             return
+        if isinstance(event, Adjusted) and event.reference_type == "Reconciliation":
+            self.repairs[event.reference_id] = self.seq
         lines = event_lines(event.lines)
         sign = 1 if isinstance(event, Adjusted) else -1 if isinstance(event, Confirmed) else 0
         for line in lines:

@@ -80,6 +80,9 @@ class LedgerBalance(Struct, frozen=True):
     """Rows whose previous_stock is not the new_stock of the row before."""
     broken_at: int
     """Sequence number of the first of them; 0 when there is none."""
+    level_epoch: int
+    level_seq: int
+    """Of the last event that changed the level."""
 
 
 class LastReconciliation(Struct, frozen=True):
@@ -237,6 +240,8 @@ async def balances(database: Database, partition: int, skus: Sequence[str]) -> l
             func.coalesce(summed.c.rows, 0).label("rows"),
             func.coalesce(summed.c.breaks, 0).label("breaks"),
             func.coalesce(summed.c.broken_at, 0).label("broken_at"),
+            func.coalesce(_LEVEL.epoch, 0).label("level_epoch"),
+            func.coalesce(_LEVEL.seq, 0).label("level_seq"),
         )
         .select_from(summed.outerjoin(inventory_levels, _LEVEL.sku == summed.c.sku, full=True))
         .where(func.coalesce(_LEVEL.sku, summed.c.sku) == func.any(list(skus)))
