@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from inventory.mail import MailSettings
 from inventory.refusals import LedgerLate
-from inventory.rules import AlertRules, DigestSettings
+from inventory.rules import AlertRules, DigestSettings, RetentionRules
 
 if TYPE_CHECKING:
     from engine import Engine
@@ -57,6 +57,8 @@ class InventorySettings(Struct, frozen=True, kw_only=True):
     """Where mails go; None: no mails are sent."""
     digest: DigestSettings = DigestSettings()
     """When the day's digest is made."""
+    retention: RetentionRules = RetentionRules()
+    """How long records are kept."""
 
 
 class Inventory(Struct, frozen=True):

@@ -217,6 +217,12 @@ class Settings(BaseSettings):
     timezone: TimeZone = Field(
         "UTC", description="Time zone of the shop's day, as the IANA database names it (`Europe/Berlin`)."
     )
+    event_retention_days: int = Field(
+        7,
+        ge=1,
+        le=3650,
+        description="Days that events can be replayed from Postgres, by `/inventory/events` and by webhooks.",
+    )
     metrics_port: int = Field(
         0, ge=0, le=65535, description="Port of the worker's own Prometheus page on 127.0.0.1; 0: none."
     )

@@ -29,7 +29,7 @@ from engine import Engine, EngineSettings
 from inventory.context import Inventory, InventorySettings
 from inventory.job_queue import JobQueue
 from inventory.mail import mail_settings
-from inventory.rules import AlertRules, DigestSettings
+from inventory.rules import AlertRules, DigestSettings, RetentionRules
 from persistence.database import Database
 from persistence.queries.api_keys import ApiKeys
 from persistence.watermark import Watermark
@@ -47,6 +47,7 @@ from worker.sweeper import SweeperSettings
 Ready = Callable[[], None]
 """Called once the process serves."""
 
+DAY_S: Final = 86_400
 HARD_STOP_S: Final = 5.0
 """How long after its grace a process that still hangs ends itself: its parent may be gone, nobody else would."""
 
@@ -109,6 +110,11 @@ def inventory_settings(settings: Settings, epoch: int) -> InventorySettings:
         if settings.smtp_url is None
         else mail_settings(settings.smtp_url.get_secret_value(), settings.alert_mail_from, settings.alert_mail_to),
         digest=DigestSettings(at=time.fromisoformat(settings.digest_at), time_zone=settings.timezone),
+        retention=RetentionRules(
+            reservations_s=settings.reservation_retention_days * DAY_S,
+            events_s=settings.event_retention_days * DAY_S,
+            unfollowed_events_s=max(30, 2 * settings.event_retention_days) * DAY_S,
+        ),
     )
 
 

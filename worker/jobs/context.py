@@ -26,10 +26,6 @@ class JobSettings(Struct, frozen=True, kw_only=True):
     """RQ workers; the first takes long jobs as well."""
     grace_s: float = 10.0
     """How long a running job may go on once the process was asked to end; then it is returned to its queue."""
-    reservation_retention_days: int = 400
-    """How long an ended reservation is kept in Postgres."""
-    runs_kept: int = 200
-    """Runs that are remembered of each job."""
 
 
 class JobContext(Struct, frozen=True):

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from inventory.job_queue import JobKind
 from inventory.webhooks.delivery import DELIVER_JOB
-from worker.jobs import alerts, webhooks
+from worker.jobs import alerts, imports, webhooks
 from worker.jobs.context import JobContext
 
 JobFunction = Callable[..., Awaitable[str]]
@@ -94,6 +94,34 @@ JOBS: Final = Registry(
                 schedule=60,
             ),
             webhooks.sweep_job,
+        ),
+        RegisteredJob(
+            JobKind(
+                name="imports.work",
+                description="A large import file read, applied or reverted",
+                lane="long",
+                timeout_s=900,
+                retry_after_s=(5, 30),
+            ),
+            imports.work,
+        ),
+        RegisteredJob(
+            JobKind(
+                name="imports.resume",
+                description="Imports taken up again that nobody is working on",
+                lane="long",
+                timeout_s=900,
+                schedule=60,
+            ),
+            imports.take_up,
+        ),
+        RegisteredJob(
+            JobKind(
+                name="imports.expire",
+                description="Import previews that nobody applied in time let go",
+                schedule=3600,
+            ),
+            imports.expire,
         ),
     )
 )
