@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from api import problems
+from api.audit import SCOPE_KEY, AuditSlot, audit_code, end_audit
 from api.auth import MIN_KEY_LENGTH
 from api.hot import asgi
 from api.hot.exchange import Exchange
@@ -28,8 +29,23 @@ from api.metrics import Metrics
 from api.openapi import complete_openapi
 from api.problems import PROBLEM_JSON, Problem
 from api.refusals import problem_of
-from api.routes import changes, docs, health, keys, ledger, levels, orders, products, stock, webhooks
+from api.routes import (
+    admin_audit,
+    approvals,
+    bulk,
+    changes,
+    docs,
+    health,
+    keys,
+    ledger,
+    levels,
+    orders,
+    products,
+    stock,
+    webhooks,
+)
 from api.services import Services
+from api.uploads import FORM_BYTES, UPLOAD_PATHS
 from engine.errors import HoldfastError
 from inventory.refusals import Refusal
 from persistence.database import DatabaseUnavailable
@@ -38,7 +54,21 @@ from persistence.pages import InvalidCursor
 logger = structlog.get_logger("holdfast.api")
 
 PUBLISH_INTERVAL_S: Final = 1.0
-ROUTERS: Final = (health, docs, keys, products, stock, changes, ledger, levels, orders, webhooks)
+ROUTERS: Final = (
+    health,
+    docs,
+    keys,
+    admin_audit,
+    products,
+    stock,
+    changes,
+    approvals,
+    ledger,
+    levels,
+    orders,
+    webhooks,
+    bulk,
+)
 
 
 class Application:
@@ -77,11 +107,14 @@ class Application:
         exchange = Exchange()
         exchange.read_headers(scope["headers"])
         request_id = exchange.log_id()
-        limit = self.services.settings.max_body_bytes
+        settings = self.services.settings
+        is_upload = scope["path"] in UPLOAD_PATHS
+        limit = settings.max_upload_bytes + FORM_BYTES if is_upload else settings.max_body_bytes
         status = 500
         taken = 0
         complete = False
-        deadline = asyncio.get_running_loop().time() + self.services.settings.body_timeout_s
+        patience_s = settings.upload_timeout_s if is_upload else settings.body_timeout_s
+        deadline = asyncio.get_running_loop().time() + patience_s
 
         async def limited_receive() -> asgi.Message:
             nonlocal taken, complete
@@ -103,10 +136,12 @@ class Application:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                await end_audit(audit, self.services.database, status)
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
             await send(message)
 
         scope["holdfast.authorization"] = exchange.authorization
+        audit = scope[SCOPE_KEY] = AuditSlot(request_id.decode("latin-1"), started)
         try:
             if asgi.content_length(scope["headers"]) > limit:
                 await _send_too_large(limit, receive, marked_send)
@@ -119,7 +154,7 @@ class Application:
             route = scope.get("route")
             name = getattr(route, "operation_id", None) or getattr(route, "name", None) or "unmatched"
             self.metrics.endpoint(name).count(status, time.perf_counter() - started)
-            if self.services.settings.access_log:
+            if settings.access_log:
                 exchange.log(name, status, time.perf_counter() - started)
 
 
@@ -189,39 +224,43 @@ def _methods_of(scope: asgi.Scope) -> set[str]:
 
 
 def _handle_errors(app: FastAPI) -> None:
+    def answered(request: Request, problem: Problem) -> Response:
+        audit_code(request.scope, problem.kind.code)
+        return problem_response(problem)
+
     @app.exception_handler(Problem)
-    async def on_problem(_: Request, error: Problem) -> Response:
-        return problem_response(error)
+    async def on_problem(request: Request, error: Problem) -> Response:
+        return answered(request, error)
 
     @app.exception_handler(HoldfastError)
-    async def on_engine_error(_: Request, error: HoldfastError) -> Response:
-        return problem_response(problems.of_exception(error))
+    async def on_engine_error(request: Request, error: HoldfastError) -> Response:
+        return answered(request, problems.of_exception(error))
 
     @app.exception_handler(DatabaseUnavailable)
-    async def on_database_error(_: Request, error: DatabaseUnavailable) -> Response:
-        return problem_response(problems.of_exception(error))
+    async def on_database_error(request: Request, error: DatabaseUnavailable) -> Response:
+        return answered(request, problems.of_exception(error))
 
     @app.exception_handler(Refusal)
-    async def on_refusal(_: Request, error: Refusal) -> Response:
-        return problem_response(problem_of(error))
+    async def on_refusal(request: Request, error: Refusal) -> Response:
+        return answered(request, problem_of(error))
 
     @app.exception_handler(InvalidCursor)
-    async def on_cursor(_: Request, error: InvalidCursor) -> Response:
-        return problem_response(Problem("invalid-cursor"))
+    async def on_cursor(request: Request, error: InvalidCursor) -> Response:
+        return answered(request, Problem("invalid-cursor"))
 
     @app.exception_handler(RequestValidationError)
-    async def on_invalid(_: Request, error: RequestValidationError) -> Response:
+    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
         found = [{"at": ".".join(map(str, e["loc"])), "message": str(e["msg"])} for e in error.errors()]
         detail = "; ".join(f"{e['at']}: {e['message']}" for e in found)[:500]
-        return problem_response(Problem("validation-error", detail, {"errors": found}))
+        return answered(request, Problem("validation-error", detail, {"errors": found}))
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:
             allow = ", ".join(sorted(_methods_of(request.scope)))
-            return problem_response(Problem("method-not-allowed", headers=((b"allow", allow.encode()),)))
-        return problem_response(Problem("not-found" if error.status_code == 404 else "invalid-request"))
+            return answered(request, Problem("method-not-allowed", headers=((b"allow", allow.encode()),)))
+        return answered(request, Problem("not-found" if error.status_code == 404 else "invalid-request"))
 
     @app.exception_handler(Exception)
-    async def on_failure(_: Request, error: Exception) -> Response:
-        return problem_response(Problem("internal-error"))
+    async def on_failure(request: Request, error: Exception) -> Response:
+        return answered(request, Problem("internal-error"))

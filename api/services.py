@@ -30,6 +30,12 @@ class ApiSettings(Struct, frozen=True, kw_only=True):
     """How long an answer may wait for the ledger before it is `durability-unknown`."""
     max_body_bytes: int = 1_048_576
     max_batch_body_bytes: int = 8_388_608
+    max_upload_bytes: int = 52_428_800
+    """Of a file that is imported."""
+    upload_timeout_s: float = 300.0
+    """How long such a file may take to arrive."""
+    import_wait_s: float = 25.0
+    """How long a request waits for the job that works on a large import, before it answers that it is under way."""
     body_timeout_s: float = 30.0
     """How long the body of a hot request may take to arrive before the answer is 408."""
     epoch: int = 1

@@ -141,6 +141,25 @@ class Settings(BaseSettings):
         le=67_108_864,
         description="Bytes a request body may have (batch: eight times that).",
     )
+    max_upload_mb: int = Field(50, ge=1, le=1024, description="MB a file may have that is imported.")
+    import_max_rows: int = Field(
+        200_000, ge=1, le=1_000_000, description="Rows a file may have that is imported, the header not counted."
+    )
+    import_inline_rows: int = Field(
+        5_000,
+        ge=0,
+        le=100_000,
+        description="Rows up to which a stock import is done in the request; a background job does larger ones.",
+    )
+    import_wait_seconds: float = Field(
+        25.0,
+        ge=0,
+        le=60,
+        description="Seconds a request waits for that job before it answers that the work is under way.",
+    )
+    preview_hours: float = Field(
+        24.0, gt=0, le=720, description="Hours within which a stock import can be applied after its upload."
+    )
     access_log: bool = Field(False, description="Log a line for every request. Costs throughput.")
     journal_keep_seconds: int = Field(
         900,

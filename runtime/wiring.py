@@ -99,6 +99,9 @@ def inventory_settings(settings: Settings, epoch: int) -> InventorySettings:
         epoch=epoch,
         ledger_timeout_s=settings.ledger_timeout_seconds,
         late_confirm=settings.late_confirm == "if-available",
+        import_max_rows=settings.import_max_rows,
+        import_inline_rows=settings.import_inline_rows,
+        preview_ttl_s=settings.preview_hours * 3600,
         approval_units=settings.approval_units,
         approval_expiry_s=settings.approval_expiry_hours * 3600,
         alerts=AlertRules(
@@ -126,6 +129,8 @@ def api_settings(settings: Settings, epoch: int, metrics_dir: Path | None) -> Ap
         ledger_timeout_s=settings.ledger_timeout_seconds,
         max_body_bytes=settings.max_body_bytes,
         max_batch_body_bytes=8 * settings.max_body_bytes,
+        max_upload_bytes=settings.max_upload_mb * 1024 * 1024,
+        import_wait_s=settings.import_wait_seconds,
         epoch=epoch,
         access_log=settings.access_log,
         metrics_dir=metrics_dir,

@@ -44,7 +44,7 @@ from persistence.queries import import_rows, imports
 from persistence.queries.import_rows import FILE_PART_BYTES, ImportRow
 from persistence.queries.imports import WORKING, Failure, Import, ImportMode
 
-JOB: Final = "import.work"
+JOB: Final = "imports.work"
 IDLE_S: Final = 30.0
 """An import that nobody has moved for this long is looked after by the schedule."""
 LOOK_EVERY_S: Final = 0.1
@@ -139,6 +139,11 @@ async def changes(
     """An import and a page of the rows that it changes. Raises UnknownImport, InvalidCursor."""
     imported = await get(inventory, import_id, only_of)
     return Changes(imported, await import_rows.change_page(inventory.database, import_id, limit, cursor))
+
+
+async def page(inventory: Inventory, only_of: str | None, limit: int = 50, cursor: str | None = None) -> Page[Import]:
+    """A page of imports, newest first. Raises InvalidCursor, DatabaseUnavailable."""
+    return await imports.page(inventory.database, only_of, limit, cursor)
 
 
 async def apply(

@@ -42,6 +42,12 @@ TABLE = [
     ("POST", "/inventory/adjust", CHANGERS),
     ("POST", "/inventory/damage", CHANGERS),
     ("POST", "/inventory/return", CHANGERS),
+    ("POST", "/inventory/bulk-update", CHANGERS),
+    ("GET", "/inventory/bulk-update", READERS),
+    ("GET", "/inventory/bulk-update/imp_0", READERS),
+    ("GET", "/inventory/bulk-update/imp_0/changes", READERS),
+    ("POST", "/inventory/bulk-update/imp_0/apply", CHANGERS),
+    ("POST", "/inventory/bulk-update/imp_0/revert", CHANGERS),
     ("POST", "/admin/keys", ADMINS),
     ("GET", "/admin/keys", ADMINS),
     ("DELETE", "/admin/keys/none", ADMINS),
@@ -81,7 +87,7 @@ def test_without_a_good_key(shop: Shop, method: str, path: str, may: set[str]) -
 
 def test_the_table_is_complete(one_shop: Shop) -> None:
     def plain(path: str) -> str:
-        path = path.partition("?")[0]
+        path = path.partition("?")[0].replace("/imp_0", "/{import_id}")
         path = path.replace("/wh_0", "/{webhook_id}").replace("/deliveries/1/", "/deliveries/{delivery_id}/")
         return path.replace(ID, "{id}").replace("/0/", "/{id}/").replace("/A", "/{sku}").replace("/none", "/{key_id}")
 

@@ -1,0 +1,80 @@
+"""Files that come in as multipart/form-data: one file, a few short fields, kept on disk while they arrive.
+
+Owns the limits of an upload and how its fields are read; never what is in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, BinaryIO, Final
+
+from fastapi import Request
+from msgspec import Struct
+from starlette.datastructures import UploadFile
+
+from api.hot.decode import check_text
+from api.problems import Problem, invalid
+
+UPLOAD_PATHS: Final = frozenset({"/inventory/bulk-update", "/inventory/products/import"})
+"""Paths whose bodies may be as large as a file."""
+FORM_BYTES: Final = 65_536
+"""What the fields around the file may add to its size."""
+MAX_NAME: Final = 255
+_MAX_FIELDS: Final = 8
+_MAX_FIELD_BYTES: Final = 8_192
+
+
+class ReceivedFile(Struct, frozen=True):
+    """A file and the fields that came with it."""
+
+    file: BinaryIO
+    name: str
+    fields: dict[str, str]
+
+
+@asynccontextmanager
+async def received_file(request: Request, known: tuple[str, ...]) -> AsyncIterator[ReceivedFile]:
+    """The upload of this request, which may have a `file` and the fields `known`; removed at the end of the block.
+
+    Raises Problem: 400 for a form that cannot be read, 408, 413, 415, 422.
+    """
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "multipart/form-data":
+        raise Problem("unsupported-media-type", "The body must be multipart/form-data with a file.")
+    async with request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES) as form:
+        fields: dict[str, str] = {}
+        file: UploadFile | None = None
+        for name, value in form.multi_items():
+            if name == "file" and isinstance(value, UploadFile):
+                file = value
+            elif name == "file":
+                raise invalid("must be sent as a file, with a name", "file")
+            elif name not in known or isinstance(value, UploadFile):
+                raise invalid(f"there is no field {name[:80]!r}", name[:80])
+            elif name in fields:
+                raise invalid("is there twice", name)
+            else:
+                fields[name] = value
+        if file is None or not file.filename:
+            raise invalid("a file with a name is needed", "file")
+        if len(file.filename) > MAX_NAME:
+            raise invalid(f"the name of the file has more than {MAX_NAME} characters", "file")
+        check_text(file.filename, "file")
+        yield ReceivedFile(file.file, file.filename, fields)
+
+
+def form_body(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    """The `requestBody` of OpenAPI for a file and these fields."""
+    file = {"type": "string", "format": "binary", "description": "CSV (UTF-8) or XLSX"}
+    schema = {
+        "type": "object",
+        "properties": {"file": file, **properties},
+        "required": ["file", *required],
+        "additionalProperties": False,
+    }
+    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+
+FORM: Final = ("invalid-request", "payload-too-large", "unsupported-media-type", "validation-error", "request-timeout")
+"""Problems that every upload may end in."""
