@@ -12,6 +12,7 @@ import msgspec
 
 from api.hot.respond import shortage_documents, stored_json
 from api.problems import Problem, invalid
+from api.views_approvals import approval_view
 from inventory import refusals
 from inventory.refusals import Refusal
 
@@ -27,6 +28,9 @@ _MEMBERS: Final[dict[type[Refusal], Callable[[Any], dict[str, Any]]]] = {
     refusals.ReservationNotActive: _reservation,
     refusals.FileHasErrors: lambda refusal: {"errors": list(refusal.errors), "error_count": refusal.count},
     refusals.StockMoved: lambda refusal: {"rows": list(refusal.rows)},
+    refusals.ReturnExceedsOrder: lambda refusal: {"items": list(refusal.items)},
+    refusals.ApprovalDecided: lambda refusal: {"approval": approval_view(refusal.approval)},
+    refusals.ApprovalExpired: lambda refusal: {"approval": approval_view(refusal.approval)},
     refusals.InsufficientStock: lambda refusal: {"shortages": shortage_documents(refusal.shortages)},
 }
 

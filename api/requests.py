@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from fastapi import Depends, Query, Request, Response
 
+from api.audit import begin_audit
 from api.auth import Caller, Permission, unauthenticated
 from api.hot import decode
 from api.problems import invalid
@@ -39,6 +40,8 @@ def allowed(permission: Permission) -> Callable[[Request], Awaitable[Caller]]:
         if not authorization:
             raise unauthenticated()
         caller = await services_of(request).keys.authenticate(authorization)
+        # Before the role is looked at: what somebody tried to do and may not is on record as well.
+        await begin_audit(request, services_of(request).database, caller)
         caller.require(permission)
         return caller
 
@@ -47,6 +50,7 @@ def allowed(permission: Permission) -> Callable[[Request], Awaitable[Caller]]:
 
 Reader = Annotated[Caller, Depends(allowed(Permission.READ))]
 StockChanger = Annotated[Caller, Depends(allowed(Permission.CHANGE_STOCK))]
+Approver = Annotated[Caller, Depends(allowed(Permission.APPROVE))]
 Reserver = Annotated[Caller, Depends(allowed(Permission.RESERVE))]
 Admin = Annotated[Caller, Depends(allowed(Permission.ADMIN))]
 

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, cast
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Row, and_, case, func, insert, literal_column, or_, select, text, tuple_, update
-from sqlalchemy.dialects.postgresql import insert as insert_or
+from sqlalchemy import ColumnElement, Row, and_, case, func, literal_column, or_, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
 
 from persistence.database import Database, Transaction
 from persistence.pages import Page, checked_limit, page_of, position_time, read_cursor, time_position
@@ -90,7 +90,7 @@ class WantedApproval(Struct, frozen=True):
 async def request(transaction: Transaction, wanted: WantedApproval) -> Approval | None:
     """A new PENDING row; None, and nothing written, when this base has one already."""
     statement = (
-        insert_or(approvals)
+        insert(approvals)
         .values(
             id=wanted.id,
             base=wanted.base,
@@ -222,8 +222,8 @@ async def superseded_counts(
     transaction: Transaction, sku: str, reason: str, *, except_id: str = ""
 ) -> tuple[Approval, ...]:
     """End the open counts of this SKU, all but `except_id`: their difference has been seen again."""
-    lines = literal_column("approvals.lines -> 0 ->> 0")
-    of_sku = and_(_APPROVAL.kind == "count", lines == sku, _APPROVAL.id != except_id, _APPROVAL.intent_at.is_(None))
+    first_sku: ColumnElement[str] = literal_column("approvals.lines -> 0 ->> 0")
+    of_sku = and_(_APPROVAL.kind == "count", first_sku == sku, _APPROVAL.id != except_id, _APPROVAL.intent_at.is_(None))
     return await _ended(transaction, of_sku, reason)
 
 
