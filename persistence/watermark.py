@@ -197,8 +197,9 @@ class Watermark:
             news = False
             async for notification in connection.notifies(timeout=_RECHECK_S):
                 news = True
-                partition, epoch, seq, stream_id = notification.payload.split(":")
-                self._advance(int(partition), int(epoch), int(seq), stream_id)
+                # A flusher of the version before tells no stream id.
+                partition, epoch, seq, *stream_id = notification.payload.split(":")
+                self._advance(int(partition), int(epoch), int(seq), "".join(stream_id))
             if not news:
                 await self._read_cursors(connection)
 

@@ -27,7 +27,7 @@ def commit(database_url: str, seq: int, epoch: int = 1, announce: bool = True) -
     with psycopg.connect(psycopg_url(database_url)) as connection:
         connection.execute("UPDATE journal_cursors SET epoch = %s, seq = %s", (epoch, seq))
         if announce:
-            connection.execute("SELECT pg_notify('holdfast_ledger', %s)", (f"0:{epoch}:{seq}",))
+            connection.execute("SELECT pg_notify('holdfast_ledger', %s)", (f"0:{epoch}:{seq}:{seq}-0",))
 
 
 async def test_woken_by_the_commit(watermark: Watermark, database_url: str) -> None:
