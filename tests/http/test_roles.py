@@ -12,6 +12,7 @@ SHOPS = {"storefront", "admin"}
 ALL = set(ROLES)
 READERS = {"auditor", "operator", "manager", "admin"}
 CHANGERS = {"operator", "manager", "admin"}
+APPROVERS = {"manager", "admin"}
 ADMINS = {"admin"}
 ID = "0" * 36
 
@@ -48,6 +49,11 @@ TABLE = [
     ("GET", "/inventory/bulk-update/imp_0/changes", READERS),
     ("POST", "/inventory/bulk-update/imp_0/apply", CHANGERS),
     ("POST", "/inventory/bulk-update/imp_0/revert", CHANGERS),
+    ("GET", "/inventory/approvals", READERS),
+    ("GET", "/inventory/approvals/apr_0", READERS),
+    ("POST", "/inventory/approvals/apr_0/approve", APPROVERS),
+    ("POST", "/inventory/approvals/apr_0/reject", APPROVERS),
+    ("GET", "/admin/audit", READERS),
     ("POST", "/admin/keys", ADMINS),
     ("GET", "/admin/keys", ADMINS),
     ("DELETE", "/admin/keys/none", ADMINS),
@@ -89,7 +95,13 @@ def test_the_table_is_complete(one_shop: Shop) -> None:
     def plain(path: str) -> str:
         path = path.partition("?")[0].replace("/imp_0", "/{import_id}")
         path = path.replace("/wh_0", "/{webhook_id}").replace("/deliveries/1/", "/deliveries/{delivery_id}/")
-        return path.replace(ID, "{id}").replace("/0/", "/{id}/").replace("/A", "/{sku}").replace("/none", "/{key_id}")
+        return (
+            path.replace(ID, "{id}")
+            .replace("/0/", "/{id}/")
+            .replace("/A", "/{sku}")
+            .replace("/none", "/{key_id}")
+            .replace("/apr_0", "/{approval_id}")
+        )
 
     documented = {
         (method.upper(), path)
