@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from inventory.mail import MailSettings
 from inventory.refusals import LedgerLate
-from inventory.rules import AlertRules, DigestSettings, RetentionRules
+from inventory.rules import AlertRules, DigestSettings, RetentionRules, WebhookRules
 
 if TYPE_CHECKING:
     from engine import Engine
@@ -40,17 +40,6 @@ class InventorySettings(Struct, frozen=True, kw_only=True):
     """A change of more units than this in all waits for a second person; 0: none does."""
     approval_expiry_s: float = 72 * 3600
     """How long a request for approval may wait; what was asked for keeps the time it was given."""
-    webhook_allow_private: bool = False
-    """Webhooks may use http and lead to loopback and private addresses."""
-    webhook_retry_s: tuple[float, ...] = (5, 30, 120, 600, 3600, 21_600, 86_400)
-    """Pauses between the attempts at one delivery; after the last it has failed."""
-    webhook_disable_after_s: int = 259_200
-    """A webhook that has taken nothing for this long is disabled."""
-    webhook_log_s: int = 1_209_600
-    """How long a delivery stays in the log, sent or not."""
-    webhook_max_pending: int = 100_000
-    """Deliveries that may wait for one webhook; past it the oldest are given up."""
-
     alerts: AlertRules = AlertRules()
     """When a SKU is low, has recovered, and is told of again."""
     mail: MailSettings | None = None
@@ -59,6 +48,8 @@ class InventorySettings(Struct, frozen=True, kw_only=True):
     """When the day's digest is made."""
     retention: RetentionRules = RetentionRules()
     """How long records are kept."""
+    webhooks: WebhookRules = WebhookRules()
+    """Where webhooks may lead, and how long one is tried."""
 
 
 class Inventory(Struct, frozen=True):

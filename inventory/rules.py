@@ -44,6 +44,21 @@ class RetentionRules(Struct, frozen=True, kw_only=True):
     """Runs that are remembered of each background job."""
 
 
+class WebhookRules(Struct, frozen=True, kw_only=True):
+    """Where webhooks may lead, and how long one is tried. Times in the unit of the name."""
+
+    allow_private: bool = False
+    """They may use http and lead to loopback and private addresses."""
+    retry_s: tuple[float, ...] = (5, 30, 120, 600, 3600, 21_600, 86_400)
+    """Pauses between the attempts at one delivery; after the last it has failed."""
+    disable_after_s: int = 3 * 86_400
+    """A webhook that has taken nothing for this long is disabled."""
+    log_s: int = 14 * 86_400
+    """How long a delivery stays in the log, sent or not."""
+    max_pending: int = 100_000
+    """Deliveries that may wait for one webhook; past it the oldest are given up."""
+
+
 def zone_of(name: str) -> tzinfo:
     """A time zone by its IANA name. Raises zoneinfo.ZoneInfoNotFoundError or ValueError."""
     return UTC if name == "UTC" else ZoneInfo(name)

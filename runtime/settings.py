@@ -242,6 +242,22 @@ class Settings(BaseSettings):
         le=3650,
         description="Days that events can be replayed from Postgres, by `/inventory/events` and by webhooks.",
     )
+    webhook_allow_private: bool = Field(
+        False,
+        description="Webhooks may use http and lead to loopback and private addresses: for local use.",
+    )
+    webhook_disable_after_hours: int = Field(
+        72, ge=1, le=720, description="Hours without a single delivery after which a failing webhook is disabled."
+    )
+    webhook_log_days: int = Field(
+        14, ge=1, le=365, description="Days a webhook delivery stays in the log, sent or not."
+    )
+    webhook_max_pending: int = Field(
+        100_000,
+        ge=1000,
+        le=10_000_000,
+        description="Deliveries that may wait for one webhook; past it the oldest are given up.",
+    )
     metrics_port: int = Field(
         0, ge=0, le=65535, description="Port of the worker's own Prometheus page on 127.0.0.1; 0: none."
     )

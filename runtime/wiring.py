@@ -29,7 +29,7 @@ from engine import Engine, EngineSettings
 from inventory.context import Inventory, InventorySettings
 from inventory.job_queue import JobQueue
 from inventory.mail import mail_settings
-from inventory.rules import AlertRules, DigestSettings, RetentionRules
+from inventory.rules import AlertRules, DigestSettings, RetentionRules, WebhookRules
 from persistence.database import Database
 from persistence.queries.api_keys import ApiKeys
 from persistence.watermark import Watermark
@@ -112,6 +112,12 @@ def inventory_settings(settings: Settings, epoch: int) -> InventorySettings:
         mail=None
         if settings.smtp_url is None
         else mail_settings(settings.smtp_url.get_secret_value(), settings.alert_mail_from, settings.alert_mail_to),
+        webhooks=WebhookRules(
+            allow_private=settings.webhook_allow_private,
+            disable_after_s=settings.webhook_disable_after_hours * 3600,
+            log_s=settings.webhook_log_days * 86_400,
+            max_pending=settings.webhook_max_pending,
+        ),
         digest=DigestSettings(at=time.fromisoformat(settings.digest_at), time_zone=settings.timezone),
         retention=RetentionRules(
             reservations_s=settings.reservation_retention_days * DAY_S,

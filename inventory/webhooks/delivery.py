@@ -16,13 +16,14 @@ from typing import Final
 import structlog
 from msgspec import Struct
 
-from inventory.context import Inventory, InventorySettings
+from inventory.context import Inventory
 from inventory.job_queue import JobQueue
 from inventory.refusals import WebhookUrlRefused
+from inventory.rules import WebhookRules
 from inventory.webhooks.endpoint_url import parse_endpoint
+from inventory.webhooks.messages import data_of
 from inventory.webhooks.sender import CONNECTIONS, Attempt, Sender
 from inventory.webhooks.signing import SigningSecrets, signature_headers
-from persistence.database import Transaction
 from persistence.queries.webhook_deliveries import (
     AttemptOutcome,
     DueDelivery,
@@ -57,8 +58,9 @@ SOON_S: Final = 60.0
 
 logger = structlog.get_logger("holdfast.webhooks")
 
-OnDelivered = Callable[[Transaction, Sequence[DueDelivery]], Awaitable[None]]
-"""Called with what was delivered, within the transaction that writes it down."""
+OnDelivered = Callable[[Inventory, str, bytes], Awaitable[object]]
+"""Called with the type and the `data` of each event that a receiver took, before that is written down: again after a
+kill in between, but never not."""
 
 
 class _Run(Struct):
@@ -92,7 +94,7 @@ async def deliver(
         if sender is not None:
             await _drain(inventory, run, sender, on_delivered)
         else:
-            async with Sender(allow_private=inventory.settings.webhook_allow_private) as own:
+            async with Sender(allow_private=inventory.settings.webhooks.allow_private) as own:
                 await _drain(inventory, run, own, on_delivered)
     finally:
         await release_webhook(inventory.database, webhook_id, lease)
@@ -123,7 +125,7 @@ async def _attempt_all(
     inventory: Inventory, hook: ClaimedWebhook, due: Sequence[DueDelivery], sender: Sender
 ) -> list[Attempt]:
     try:
-        endpoint = parse_endpoint(hook.url, allow_private=inventory.settings.webhook_allow_private)
+        endpoint = parse_endpoint(hook.url, allow_private=inventory.settings.webhooks.allow_private)
     except WebhookUrlRefused as refusal:
         # Good when it was saved; the settings have changed since.
         return [Attempt(error=refusal.detail)] * len(due)
@@ -149,12 +151,13 @@ async def _write_down(
     failed = len(due) - len(taken)
     run.delivered += len(taken)
     run.failed += failed
+    if on_delivered is not None:
+        for delivery in taken:
+            await on_delivered(inventory, delivery.type, data_of(delivery.body))
     async with inventory.database.transaction() as transaction:
-        outcomes = [outcome_of(inventory.settings, *pair) for pair in zip(due, attempts, strict=True)]
+        outcomes = [outcome_of(inventory.settings.webhooks, *pair) for pair in zip(due, attempts, strict=True)]
         await record_outcomes(transaction, outcomes)
         if taken:
-            if on_delivered is not None:
-                await on_delivered(transaction, taken)
             return await record_success(transaction, run.hook.id, run.lease, LEASE_S)
         pause_s = pause_after(run.failures + failed)
         return await record_failures(transaction, run.hook.id, run.lease, LEASE_S, failed=failed, pause_s=pause_s)
@@ -167,7 +170,7 @@ async def _may_go_on(inventory: Inventory, run: _Run, attempts: Sequence[Attempt
     if standing is None or not standing.active:
         return False
     run.failures = standing.failures
-    if standing.failures >= DISABLE_FROM and standing.failing_s >= inventory.settings.webhook_disable_after_s:
+    if standing.failures >= DISABLE_FROM and standing.failing_s >= inventory.settings.webhooks.disable_after_s:
         hours = round(standing.failing_s / 3600)
         await _disable(inventory, run.hook.id, f"nothing was delivered for {hours} h, {standing.failures} attempts")
         return False
@@ -179,14 +182,14 @@ async def _disable(inventory: Inventory, webhook_id: str, reason: str) -> None:
         logger.warning("webhook disabled", webhook=webhook_id, reason=reason)
 
 
-def outcome_of(settings: InventorySettings, delivery: DueDelivery, attempt: Attempt) -> AttemptOutcome:
+def outcome_of(rules: WebhookRules, delivery: DueDelivery, attempt: Attempt) -> AttemptOutcome:
     """What becomes of a delivery after one more attempt."""
     if attempt.delivered:
         return AttemptOutcome(delivery.id, "DELIVERED", 0, attempt.status, None)
-    if attempt.gone or delivery.attempts >= len(settings.webhook_retry_s):
+    if attempt.gone or delivery.attempts >= len(rules.retry_s):
         return AttemptOutcome(delivery.id, "FAILED", 0, attempt.status, attempt.error)
     # Up to a tenth more, so that what failed together does not come back together.
-    wait_s = settings.webhook_retry_s[delivery.attempts] * random.uniform(1, 1.1)  # noqa: S311 - no secret
+    wait_s = rules.retry_s[delivery.attempts] * random.uniform(1, 1.1)  # noqa: S311 - no secret
     return AttemptOutcome(delivery.id, "PENDING", max(wait_s, attempt.retry_after_s), attempt.status, attempt.error)
 
 

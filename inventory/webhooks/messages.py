@@ -26,6 +26,9 @@ class Message(Struct, frozen=True):
     seq: int | UnsetType = UNSET
 
 
+_decode = msgspec.json.Decoder(Message).decode
+
+
 def event_message(event: OutgoingEvent) -> str:
     """The body for an event of the journal."""
     partition, epoch, seq = map(int, event.id.split("-"))
@@ -35,3 +38,8 @@ def event_message(event: OutgoingEvent) -> str:
 def own_message(message_id: str, kind: str, at_ms: int, data: Struct) -> str:
     """The body for something that stands in no journal."""
     return _encode(Message(kind, rfc3339(at_ms), Raw(_encode(data)), message_id)).decode()
+
+
+def data_of(body: str) -> bytes:
+    """The `data` object of a body."""
+    return bytes(_decode(body).data)

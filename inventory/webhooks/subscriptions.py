@@ -54,7 +54,7 @@ async def create_webhook(
     Raises WebhookUrlRefused, InvalidRequest (events), WebhookLimit, and what engine and database raise.
     """
     patterns = checked_patterns(events)
-    await check_url(url, allow_private=inventory.settings.webhook_allow_private, resolve=resolve)
+    await check_url(url, allow_private=inventory.settings.webhooks.allow_private, resolve=resolve)
     secret = new_secret()
     made = await webhooks.insert_webhook(
         inventory.database,

@@ -26,7 +26,7 @@ async def sweep_webhooks(inventory: Inventory, jobs: JobQueue) -> str:
     waiting = await webhooks_with_due(inventory.database)
     given_up = await discard_of_deleted_webhooks(inventory.database)
     for webhook_id in waiting:
-        too_many = await discard_beyond(inventory.database, webhook_id, inventory.settings.webhook_max_pending)
+        too_many = await discard_beyond(inventory.database, webhook_id, inventory.settings.webhooks.max_pending)
         if too_many:
             logger.warning("webhook deliveries given up: too many were waiting", webhook=webhook_id, given_up=too_many)
         given_up += too_many
@@ -39,6 +39,6 @@ async def forget_old_deliveries(inventory: Inventory) -> int:
 
     How many lines went. Raises DatabaseUnavailable.
     """
-    gone = await delete_old_deliveries(inventory.database, inventory.settings.webhook_log_s)
-    await forget_deleted_webhooks(inventory.database, inventory.settings.webhook_log_s)
+    gone = await delete_old_deliveries(inventory.database, inventory.settings.webhooks.log_s)
+    await forget_deleted_webhooks(inventory.database, inventory.settings.webhooks.log_s)
     return gone

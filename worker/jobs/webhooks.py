@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inventory.alerts import alert_desk
 from inventory.webhooks.delivery import deliver
 from inventory.webhooks.sweep import sweep_webhooks
 from worker.jobs.context import JobContext
@@ -9,7 +10,7 @@ from worker.jobs.context import JobContext
 
 async def deliver_job(context: JobContext, webhook_id: str) -> str:
     """`webhook.deliver`: harmless at any time, also twice at once."""
-    return await deliver(context.inventory, context.jobs, webhook_id)
+    return await deliver(context.inventory, context.jobs, webhook_id, on_delivered=alert_desk.delivered)
 
 
 async def sweep_job(context: JobContext) -> str:
