@@ -31,6 +31,7 @@ from api.problems import PROBLEM_JSON, Problem
 from api.refusals import problem_of
 from api.routes import (
     admin_audit,
+    alerts,
     approvals,
     bulk,
     changes,
@@ -60,6 +61,7 @@ ROUTERS: Final = (
     keys,
     admin_audit,
     products,
+    alerts,
     stock,
     changes,
     approvals,

@@ -14,14 +14,12 @@ from api.problems import Problem
 from api.requests import Cursor, Limit, Reader, ServicesDep, json_answer
 from api.schemas import StockStatusList, StockStatusView
 from api.views import stock_status_view
-from persistence.pages import make_cursor, read_cursor
+from inventory.stock_lists import list_stock
 from persistence.queries import products
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from api.services import Services
-    from engine.results import StockLevel
+    from persistence.queries.stock_lists import StockList
 
 router = APIRouter(prefix="/inventory", tags=["stock"])
 
@@ -29,13 +27,13 @@ router = APIRouter(prefix="/inventory", tags=["stock"])
 @router.get("/low-stock", summary="What is running low", **operation({200: StockStatusList}, "invalid-cursor"))
 async def low_stock(services: ServicesDep, caller: Reader, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """0 < available < threshold, lowest first."""
-    return await _listing(services, "low", lambda level: 0 < level.available < level.low_stock_threshold, limit, cursor)
+    return await _listing(services, "low", limit, cursor)
 
 
 @router.get("/out-of-stock", summary="What has run out", **operation({200: StockStatusList}, "invalid-cursor"))
 async def out_of_stock(services: ServicesDep, caller: Reader, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """Nothing available."""
-    return await _listing(services, "out", lambda level: level.available == 0, limit, cursor)
+    return await _listing(services, "out", limit, cursor)
 
 
 @router.get("/products/{sku}/status", summary="A product's stock", **operation({200: StockStatusView}, "unknown-sku"))
@@ -58,21 +56,12 @@ async def _status(sku: str, services: Services) -> Response:
     return json_answer(stock_status_view(levels[0], product, _now()))
 
 
-async def _listing(
-    services: Services, title: str, wanted: Callable[[StockLevel], bool], limit: int, cursor: str | None
-) -> Response:
-    key, scope = await services.database.cursor_key(), ("stock", title)
-    after = read_cursor(key, scope, cursor, (int, str)) if cursor is not None else None
-    levels = [level for level in await services.engine.stock_levels(None) if wanted(level)]
-    levels.sort(key=lambda level: (level.available, level.sku))
-    if after is not None:
-        levels = [level for level in levels if (level.available, level.sku) > after]
-    page, more = levels[:limit], len(levels) > limit
-    named = await products.by_skus(services.database, [level.sku for level in page])
+async def _listing(services: Services, which: StockList, limit: int, cursor: str | None) -> Response:
+    page = await list_stock(services.inventory, which, limit, cursor)
+    named = await products.by_skus(services.database, [level.sku for level in page.items])
     as_of = _now()
-    items = [stock_status_view(level, named.get(level.sku), as_of) for level in page]
-    next_cursor = make_cursor(key, scope, (page[-1].available, page[-1].sku)) if more else None
-    return json_answer(StockStatusList(items, next_cursor))
+    items = [stock_status_view(level, named.get(level.sku), as_of) for level in page.items]
+    return json_answer(StockStatusList(items, page.next_cursor))
 
 
 def _now() -> str:

@@ -74,7 +74,7 @@ class _Balance:
 class StockAlerts:
     """A consumer of the journal (worker/follower.py). `levels_of`: the engine's counters of some SKUs, live."""
 
-    name: Final = "alerts"
+    name = "alerts"
 
     def __init__(self, levels_of: LevelsOf, rules: AlertRules) -> None:
         self._levels_of = levels_of

@@ -35,6 +35,8 @@ TABLE = [
     ("GET", "/inventory/A/status", READERS),
     ("GET", "/inventory/low-stock", READERS),
     ("GET", "/inventory/out-of-stock", READERS),
+    ("GET", "/inventory/alerts", READERS),
+    ("POST", "/inventory/alerts/0/resolve", CHANGERS),
     ("GET", "/inventory/levels", READERS),
     ("GET", "/inventory/transactions", READERS),
     ("GET", "/inventory/transactions/A", READERS),
