@@ -23,6 +23,7 @@ def _reservation(refusal: refusals.ReservationExpired | refusals.ReservationNotA
 
 
 _MEMBERS: Final[dict[type[Refusal], Callable[[Any], dict[str, Any]]]] = {
+    refusals.EventsGone: lambda refusal: {"oldest_id": refusal.oldest_id},
     refusals.UnknownSku: lambda refusal: {"skus": list(refusal.skus)},
     refusals.ReservationExpired: _reservation,
     refusals.ReservationNotActive: _reservation,

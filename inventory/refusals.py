@@ -38,6 +38,9 @@ Owns the reasons and what each one tells; never how an answer looks (api/problem
     ├── ImportEnded            it was reverted, or it failed; upload the file again
     ├── ReconciliationUnknown  nobody can tell at present whether the parts agree
     ├── NotRepairable          a difference that only a person can judge
+    ├── UnknownEvent           the ledger has not come as far as this event
+    ├── EventsGone             what follows this event is no longer kept
+    ├── TooManyStreams         as many event streams are open as may be
     ├── UnknownAlert           no alert has this number
     └── LedgerLate             changed, but not yet known to be in the ledger; repeating is safe
 """
@@ -312,6 +315,28 @@ class UnknownAlert(Refusal):
     """No alert has this number."""
 
     code = "unknown-alert"
+
+
+class UnknownEvent(Refusal):
+    """No event has this id yet."""
+
+    code = "unknown-event"
+
+
+class EventsGone(Refusal):
+    """Events behind the one named have been forgotten."""
+
+    code = "events-gone"
+
+    def __init__(self, oldest_id: str) -> None:
+        super().__init__(f"What followed is no longer kept. Reading on from {oldest_id} gives the oldest event there is.")
+        self.oldest_id = oldest_id
+
+
+class TooManyStreams(Refusal):
+    """This process serves as many readers of events as it may."""
+
+    code = "too-many-streams"
 
 
 class LedgerLate(Refusal):
