@@ -19,6 +19,7 @@ from runtime.replay.comparison import compare, read_actual, read_baseline
 from runtime.replay.independent_sum import Expected, add_up
 from runtime.replay.order_file import OrderFileError, read_rows
 from runtime.replay.plan import Plan, make_plan
+from runtime.replay.second_person import SecondPerson
 from runtime.replay.shop import Shop
 from runtime.service_client import ServiceClient
 from runtime.throwaway_service import ServiceAddress
@@ -64,15 +65,17 @@ async def replay(file: Prepared, service: ServiceAddress, concurrency: int, cons
     """
     plan, expected = file.plan, file.expected
     report.show_file(console, file.name, file.rows, plan, file.dirt)
+    run = secrets.token_hex(6)
     async with (
         ServiceClient(service.url, service.admin_key, connections=concurrency) as admin,
         ServiceClient(service.url, service.storefront_key, connections=concurrency) as storefront,
+        SecondPerson(admin, service.url, run) as second_person,
     ):
         await admin.wait_ready()
         baseline = await read_baseline(admin, expected.skus, concurrency)
         started = time.monotonic()
         with report.ProgressBars(console) as progress:
-            shop = Shop(admin, storefront, secrets.token_hex(6), concurrency, progress)
+            shop = Shop(admin, storefront, second_person, run, concurrency=concurrency, progress=progress)
             await shop.open(plan.products, baseline.counters)
             opened = time.monotonic()
             await shop.trade(plan)

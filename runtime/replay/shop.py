@@ -6,19 +6,22 @@ Owns the requests and their idempotency keys, and what came of each. Never looks
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol, TypeVar
 
 from msgspec import Struct
 
 from runtime.at_a_time import at_a_time
 from runtime.replay.plan import DamagePlan, OrderPlan, Plan, ProductPlan, ReturnPlan, portions
+from runtime.replay.second_person import SecondPerson
 from runtime.service_client import Answer, Reservation, ServiceClient, refused, sku_path
 
 T = TypeVar("T")
 
 RESERVE_SECONDS: Final = 1800
 MAX_REASON: Final = 500
+CHANGED: Final = (200, 201)
+"""Statuses of a change of stock that was made: approved by a second person, or at once."""
 
 
 class Progress(Protocol):
@@ -59,10 +62,18 @@ class Shop:
     """One run of a plan. `run` makes its idempotency keys its own."""
 
     def __init__(
-        self, admin: ServiceClient, storefront: ServiceClient, run: str, concurrency: int, progress: Progress
+        self,
+        admin: ServiceClient,
+        storefront: ServiceClient,
+        second_person: SecondPerson,
+        run: str,
+        *,
+        concurrency: int,
+        progress: Progress,
     ) -> None:
         self._admin = admin
         self._storefront = storefront
+        self._second_person = second_person
         self._run = run
         self._concurrency = concurrency
         self._progress = progress
@@ -116,7 +127,9 @@ class Shop:
             "reference": f"replay {self._run}",
         }
         key = self._key("opening", part, sku)
-        await self._admin.expect((201,), "POST", "/inventory/adjust", body, key=key)
+        answer = await self._change("/inventory/adjust", body, key)
+        if answer.status not in CHANGED:
+            raise refused("POST", "/inventory/adjust", answer)
         self.played.deliveries += 1
 
     async def _do(self, item: OrderPlan | ReturnPlan | DamagePlan) -> None:
@@ -155,8 +168,8 @@ class Shop:
             "reason": f"cancellation {item.order_id}",
         }
         key = self._key("return", item.part, item.order_id)
-        answer = await self._admin.call("POST", "/inventory/return", body, key=key)
-        if answer.status != 201:
+        answer = await self._change("/inventory/return", body, key)
+        if answer.status not in CHANGED:
             return self._refuse(item.order_id, "return", answer)
         self.played.returns += 1
         return None
@@ -166,11 +179,16 @@ class Shop:
         reason = f"write-off {item.invoice}" + (f": {note}" if note else "")
         body = {"sku": item.sku, "quantity": item.quantity, "reason": reason[:MAX_REASON]}
         key = self._key("damage", item.part, f"{item.sku}/{item.invoice}")
-        answer = await self._admin.call("POST", "/inventory/damage", body, key=key)
-        if answer.status != 201:
+        answer = await self._change("/inventory/damage", body, key)
+        if answer.status not in CHANGED:
             return self._refuse(item.invoice, "damage", answer)
         self.played.damages += 1
         return None
+
+    async def _change(self, path: str, body: Mapping[str, object], key: str) -> Answer:
+        """Change the stock by hand; what is too much for one person, with the other's approval."""
+        answer = await self._admin.call("POST", path, body, key=key)
+        return await self._second_person.approve(answer) if answer.status == 202 else answer
 
     def _key(self, what: str, part: int, document: str) -> str:
         """An idempotency key: printable ASCII whatever an invoice is called, and never too long."""

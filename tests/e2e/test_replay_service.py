@@ -18,6 +18,7 @@ from runtime.replay.command import SAMPLE
 from runtime.replay.comparison import Comparison, compare, read_actual, read_baseline
 from runtime.replay.independent_sum import add_up
 from runtime.replay.plan import make_plan
+from runtime.replay.second_person import SecondPerson
 from runtime.replay.session import clean_file, prepare, replay
 from runtime.replay.shop import Shop
 from runtime.service_client import ServiceClient, Unreachable
@@ -75,7 +76,7 @@ def test_an_order_that_cannot_be_served_is_a_difference(
     trade = Shop.trade
 
     async def thieves_first(self: Shop, plan: object) -> None:
-        body = {"sku": "71053", "kind": "count", "quantity": 1, "reason": "gone from the shelf"}
+        body = {"sku": "71053", "kind": "remove", "quantity": 900, "reason": "gone from the shelf"}
         await self._admin.expect((201,), "POST", "/inventory/adjust", body)
         await trade(self, plan)  # type: ignore[arg-type]
 
@@ -101,9 +102,10 @@ async def compared_after(service: ServiceAddress, orders: Path, tamper: Callable
     async with (
         ServiceClient(service.url, service.admin_key) as admin,
         ServiceClient(service.url, service.storefront_key) as storefront,
+        SecondPerson(admin, service.url, "tampered") as second_person,
     ):
         baseline = await read_baseline(admin, expected.skus, 16)
-        shop = Shop(admin, storefront, "tampered", 16, Silent())
+        shop = Shop(admin, storefront, second_person, "tampered", concurrency=16, progress=Silent())
         await shop.open(plan.products, baseline.counters)
         await shop.trade(plan)
         await shop.wait_for_ledger()
