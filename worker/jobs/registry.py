@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from inventory.job_queue import JobKind
 from inventory.webhooks.delivery import DELIVER_JOB
-from worker.jobs import alerts, imports, webhooks
+from worker.jobs import alerts, imports, reconciliation, webhooks
 from worker.jobs.context import JobContext
 
 JobFunction = Callable[..., Awaitable[str]]
@@ -55,6 +55,16 @@ class Registry:
 
 JOBS: Final = Registry(
     (
+        RegisteredJob(
+            JobKind(
+                name="reconciliation",
+                description="Counters, holds, journal and ledger held against each other",
+                lane="long",
+                timeout_s=300,
+                schedule=900,
+            ),
+            reconciliation.reconcile,
+        ),
         RegisteredJob(
             JobKind(name="alerts.mail", description="One mail of all alerts that no mail has told of", schedule=60),
             alerts.mail,
