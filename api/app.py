@@ -36,6 +36,7 @@ from api.routes import (
     bulk,
     changes,
     docs,
+    events,
     health,
     keys,
     ledger,
@@ -48,6 +49,7 @@ from api.routes import (
 from api.services import Services
 from api.uploads import FORM_BYTES, UPLOAD_PATHS
 from engine.errors import HoldfastError
+from inventory.events.feed import EventFeed
 from inventory.refusals import Refusal
 from persistence.database import DatabaseUnavailable
 from persistence.pages import InvalidCursor
@@ -67,6 +69,7 @@ ROUTERS: Final = (
     approvals,
     ledger,
     levels,
+    events,
     orders,
     webhooks,
     bulk,
@@ -81,6 +84,12 @@ class Application:
         self.metrics = Metrics(services.settings.metrics_dir)
         self.hot = make_hot(services, self.metrics)
         self.cold = _cold_app(services, self.metrics, self.hot.close)
+        self.feed = EventFeed(services.inventory, services.settings.streams.most)
+        self.cold.state.feed = self.feed
+
+    def end_streams(self) -> None:
+        """Ask every event stream to end: to be called first when the server stops, which waits for open answers."""
+        self.feed.closing.set()
 
     @property
     def protocol_class(self) -> type[HotProtocol]:
@@ -104,7 +113,7 @@ class Application:
         """FastAPI's part, with what every answer must have: a request id, a body limit, a count."""
         if scope["method"] == "HEAD":
             # The server leaves the body out; it looks at its own scope, where the method is still HEAD.
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", "holdfast.head": True}
         started = time.perf_counter()
         exchange = Exchange()
         exchange.read_headers(scope["headers"])
@@ -113,6 +122,7 @@ class Application:
         is_upload = scope["path"] in UPLOAD_PATHS
         limit = settings.max_upload_bytes + FORM_BYTES if is_upload else settings.max_body_bytes
         status = 500
+        began: float | None = None
         taken = 0
         complete = False
         patience_s = settings.upload_timeout_s if is_upload else settings.body_timeout_s
@@ -135,9 +145,10 @@ class Application:
             return message
 
         async def marked_send(message: asgi.Message) -> None:
-            nonlocal status
+            nonlocal status, began
             if message["type"] == "http.response.start":
-                status = message["status"]
+                # What is told of an answer is how long it took to begin: a stream goes on for hours.
+                status, began = message["status"], time.perf_counter()
                 await end_audit(audit, self.services.database, status)
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
             await send(message)
@@ -155,9 +166,10 @@ class Application:
         finally:
             route = scope.get("route")
             name = getattr(route, "operation_id", None) or getattr(route, "name", None) or "unmatched"
-            self.metrics.endpoint(name).count(status, time.perf_counter() - started)
+            took_s = (began or time.perf_counter()) - started
+            self.metrics.endpoint(name).count(status, took_s)
             if settings.access_log:
-                exchange.log(name, status, time.perf_counter() - started)
+                exchange.log(name, status, took_s)
 
 
 def create_app(services: Services) -> Application:

@@ -19,6 +19,21 @@ if TYPE_CHECKING:
     from persistence.watermark import Watermark
 
 
+class StreamSettings(Struct, frozen=True, kw_only=True):
+    """Limits of event streams (GET /inventory/events)."""
+
+    most: int = 100
+    """Streams that one process serves at the same time."""
+    heartbeat_s: float = 15.0
+    """A comment is sent when nothing else was for this long, with the position reached."""
+    look_s: float = 1.0
+    """How often a stream looks whether its key is still good."""
+    stalled_s: float = 30.0
+    """A reader that takes nothing for this long is dropped."""
+    retry_ms: int = 1_000
+    """After which time a client is asked to connect again."""
+
+
 class ApiSettings(Struct, frozen=True, kw_only=True):
     """How the API answers. Times in seconds, sizes in bytes."""
 
@@ -43,6 +58,7 @@ class ApiSettings(Struct, frozen=True, kw_only=True):
     access_log: bool = False
     metrics_dir: Path | None = None
     """Where the API processes of one service leave their counters for each other; None: each shows its own."""
+    streams: StreamSettings = StreamSettings()
     version: str = "0.1.0"
 
 

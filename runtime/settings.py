@@ -160,6 +160,12 @@ class Settings(BaseSettings):
     preview_hours: float = Field(
         24.0, gt=0, le=720, description="Hours within which a stock import can be applied after its upload."
     )
+    event_streams: int = Field(
+        100,
+        ge=0,
+        le=10_000,
+        description="Event streams (SSE) that one API process serves at the same time; one more gets 503.",
+    )
     access_log: bool = Field(False, description="Log a line for every request. Costs throughput.")
     journal_keep_seconds: int = Field(
         900,

@@ -24,7 +24,7 @@ import uvloop
 
 from api.app import Application, create_app
 from api.auth import KeyStore
-from api.services import ApiSettings, Services
+from api.services import ApiSettings, Services, StreamSettings
 from engine import Engine, EngineSettings
 from inventory.context import Inventory, InventorySettings
 from inventory.job_queue import JobQueue
@@ -139,6 +139,7 @@ def api_settings(settings: Settings, epoch: int, metrics_dir: Path | None) -> Ap
         import_wait_s=settings.import_wait_seconds,
         epoch=epoch,
         access_log=settings.access_log,
+        streams=StreamSettings(most=settings.event_streams),
         metrics_dir=metrics_dir,
     )
 
@@ -199,6 +200,7 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_seconds)),
             )
         )
+        self._app = app
         self._ready = ready
         self._grace_s = settings.shutdown_grace_seconds
 
@@ -212,6 +214,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what is under way; after the grace, what is left is cut off."""
         end_hard_after(self._grace_s + HARD_STOP_S)
+        self._app.end_streams()
         await super().shutdown(sockets)
 
 

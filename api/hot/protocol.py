@@ -206,6 +206,8 @@ class HotProtocol(HttpToolsProtocol):
         self.url = url
         for name, value in headers:
             super().on_header(name, value)
+        # For an answer that goes on for ever to a client that takes nothing of it: closing would wait for the client.
+        self.scope["holdfast.abort"] = self.transport.abort  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
 
     def _begin_hot(self) -> bool:
