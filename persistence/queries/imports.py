@@ -198,4 +198,5 @@ def _stored(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _import(row: Row[Any]) -> Import:
-    return msgspec.convert(dict(row._mapping), Import)
+    # By place, the columns of the table being the fields of the struct.
+    return msgspec.convert(dict(zip(Import.__struct_fields__, row, strict=True)), Import)
