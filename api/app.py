@@ -121,10 +121,8 @@ class Application:
         settings = self.services.settings
         is_upload = scope["path"] in UPLOAD_PATHS
         limit = settings.max_upload_bytes + FORM_BYTES if is_upload else settings.max_body_bytes
-        status = 500
-        began: float | None = None
-        taken = 0
-        complete = False
+        status, began = 500, 0.0
+        taken, complete = 0, False
         patience_s = settings.upload_timeout_s if is_upload else settings.body_timeout_s
         deadline = asyncio.get_running_loop().time() + patience_s
 
