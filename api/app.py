@@ -37,12 +37,14 @@ from api.routes import (
     changes,
     docs,
     events,
+    export,
     health,
     keys,
     ledger,
     levels,
     orders,
     products,
+    reconciliation,
     stock,
     webhooks,
 )
@@ -70,9 +72,11 @@ ROUTERS: Final = (
     ledger,
     levels,
     events,
+    export,
     orders,
     webhooks,
     bulk,
+    reconciliation,
 )
 
 

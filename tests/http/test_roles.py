@@ -38,6 +38,8 @@ TABLE = [
     ("GET", "/inventory/alerts", READERS),
     ("POST", "/inventory/alerts/0/resolve", CHANGERS),
     ("GET", "/inventory/levels", READERS),
+    ("GET", "/inventory/export", READERS),
+    ("GET", "/inventory/reconciliation", READERS),
     ("GET", "/inventory/transactions", READERS),
     ("GET", "/inventory/transactions/A", READERS),
     ("GET", "/inventory/reservations", READERS),
