@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Final
 
 from fastapi import APIRouter, Request, Response
 
@@ -10,13 +11,17 @@ from api.openapi import operation
 from api.requests import ServicesDep, json_answer
 from api.schemas import HealthView, ReadinessView
 from engine.errors import Unavailable
+from inventory.context import PARTITION
 from persistence.database import DatabaseUnavailable
-from persistence.queries import ledger_state
+from persistence.queries import ledger_state, reconciliation
 
 if TYPE_CHECKING:
     from api.services import Services
 
 router = APIRouter(tags=["running it"])
+
+METRICS_PATIENCE_S: Final = 1.0
+"""How long a scrape waits for what Postgres knows."""
 
 
 @router.get("/healthz", summary="Is the process alive?", **operation({200: HealthView}, guarded=False))
@@ -83,5 +88,22 @@ async def metrics(request: Request, services: ServicesDep) -> Response:
         "holdfast_engine_batches_in_flight": ("Batches sent and not yet answered", engine.in_flight),
         "holdfast_engine_connected": ("1 while Redis can be reached", engine.connected),
     }
+    gauges |= await _reconciliation_gauges(services)
     text = request.app.state.metrics.render(gauges)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _reconciliation_gauges(services: Services) -> dict[str, tuple[str, float]]:
+    """Of the latest scheduled run; nothing while Postgres cannot tell, so that a scrape never waits for it."""
+    try:
+        async with asyncio.timeout(METRICS_PATIENCE_S):
+            latest = await reconciliation.latest(services.database, PARTITION)
+    except (DatabaseUnavailable, TimeoutError):
+        return {}
+    if latest is None:
+        return {}
+    return {
+        "holdfast_reconciliation_differences": ("Differences the latest scheduled reconciliation found", latest.found),
+        "holdfast_reconciliation_age_seconds": ("Time since that reconciliation", latest.age_s),
+        "holdfast_reconciliation_duration_seconds": ("How long it took", latest.took_ms / 1000),
+    }
