@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import redis
+from msgspec import structs
 
+from engine.bootstrap import open_partition
 from persistence.database_url import psycopg_url
 from tests.waiting import wait_until
 from tests.worker.handmade_journal import HandmadeJournal
+from tests.worker.job_processes import RunningJobs
 from worker.flusher import Flusher, FlusherSettings
+from worker.jobs.context import JobSettings
 
 QUICK = FlusherSettings(
     tick_ms=1,
@@ -113,3 +118,21 @@ def flushed(rows: Rows, journal: HandmadeJournal) -> Callable[[], None]:
         assert dict(rows("SELECT id, status FROM stock_reservations")) == journal.status
 
     return check
+
+
+@pytest.fixture
+def start_jobs(
+    job_settings: JobSettings, redis_client: redis.Redis, tmp_path: Path
+) -> Iterator[Callable[..., RunningJobs]]:
+    """`start_jobs(**changes of JobSettings)`: a job process with the jobs of job_process_main.py, ready."""
+    open_partition(redis_client, epoch=1, ledger_seq=0)
+    started: list[RunningJobs] = []
+
+    def start(*, wait: bool = True, **changes: Any) -> RunningJobs:
+        running = RunningJobs(structs.replace(job_settings, **{"grace_s": 0.5, **changes}), tmp_path)
+        started.append(running)
+        return running.wait_until_ready() if wait else running
+
+    yield start
+    for running in started:
+        running.stop()

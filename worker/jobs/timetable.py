@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -26,9 +26,6 @@ from inventory.job_queue import ENTRY, JobKind, JsonJob, payload_of, rq_timeout_
 LOOK_EVERY_S: Final = 1.0
 DECLARE_EVERY_S: Final = 30.0
 """Schedules are declared again this often: the jobs' Redis may have been emptied."""
-
-# Cron text is meant in the machine's time zone, which rq-scheduler gets by a default that its crontab warns about.
-warnings.filterwarnings("ignore", category=FutureWarning, module="rq_scheduler")
 
 logger = structlog.get_logger("holdfast.jobs")
 
@@ -52,7 +49,8 @@ class Timetable:
                 if time.monotonic() - self._declared_at >= DECLARE_EVERY_S:
                     self.declare()
                     self._declared_at = time.monotonic()
-                self._scheduler.enqueue_jobs()
+                with _quiet_crontab():
+                    self._scheduler.enqueue_jobs()
             finally:
                 self._scheduler.remove_lock()
         except RedisError as error:
@@ -104,7 +102,16 @@ class Timetable:
             first = datetime.now(UTC) + timedelta(seconds=kind.schedule)
             self._scheduler.schedule(first, ENTRY, interval=kind.schedule, **with_it)
         else:
-            self._scheduler.cron(kind.schedule, ENTRY, **with_it)
+            with _quiet_crontab():
+                self._scheduler.cron(kind.schedule, ENTRY, **with_it)
+
+
+@contextmanager
+def _quiet_crontab() -> Iterator[None]:
+    """Cron text means the machine's time zone: rq-scheduler gets that by a default that its crontab warns about."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 def _same(job: JsonJob, kind: JobKind) -> bool:
