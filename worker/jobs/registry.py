@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from inventory.job_queue import JobKind
 from inventory.webhooks.delivery import DELIVER_JOB
-from worker.jobs import alerts, imports, reconciliation, webhooks
+from worker.jobs import alerts, imports, reconciliation, upkeep, webhooks
 from worker.jobs.context import JobContext
 
 JobFunction = Callable[..., Awaitable[str]]
@@ -132,6 +132,27 @@ JOBS: Final = Registry(
                 schedule=3600,
             ),
             imports.expire,
+        ),
+        RegisteredJob(
+            JobKind(
+                name=upkeep.LEFTOVER_JOB,
+                description="Proof that no hold outlived its deadline, in Redis or in the ledger",
+                lane="long",
+                timeout_s=120,
+                schedule="*/15 * * * *",
+            ),
+            upkeep.prove_no_leftovers,
+        ),
+        RegisteredJob(
+            JobKind(
+                name="records.forget",
+                description="Records that are older than the settings keep them deleted",
+                lane="long",
+                timeout_s=3600,
+                retry_after_s=(600, 3600),
+                schedule="30 3 * * *",
+            ),
+            upkeep.forget_old,
         ),
     )
 )
