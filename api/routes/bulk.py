@@ -1,4 +1,4 @@
-"""/inventory/bulk-update: stock changed by file. Preview, apply all rows or none, revert."""
+"""/inventory/bulk-update and /inventory/products/import: stock and catalogue changed by file."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from api.requests import (
     json_answer,
 )
 from api.schemas_bulk import (
+    CatalogueImportView,
     ChangeList,
     ChangeView,
     ImportFailureView,
@@ -33,12 +34,15 @@ from api.services import Services
 from api.uploads import FORM, form_body, received_file
 from api.views import timestamp_of
 from inventory.bulk import imports
-from inventory.refusals import UnknownImport
+from inventory.bulk.catalogue import import_catalogue
+from inventory.refusals import FileHasErrors, UnknownImport
 from persistence.pages import MAX_LIMIT
 from persistence.queries.import_rows import ImportRow
 from persistence.queries.imports import WORKING, Import
 
-router = APIRouter(prefix="/inventory/bulk-update", tags=["bulk"])
+router = APIRouter(tags=["bulk"])
+stock_router = APIRouter(prefix="/inventory/bulk-update")
+catalogue_router = APIRouter(prefix="/inventory/products")
 
 MAX_WAIT_S: Final = 60.0
 _IMPORT_ID = re.compile(r"imp_[0-9a-f]{24}\Z")
@@ -78,7 +82,21 @@ def _uploaded() -> dict[str, Any]:
     return described
 
 
-@router.post("", summary="Upload a stock file and see what it would change", **_uploaded())
+def _catalogue() -> dict[str, Any]:
+    described = operation(
+        {200: CatalogueImportView},
+        "unsupported-file",
+        "too-many-rows",
+        "preview-has-errors",
+        "stock-limit",
+        "durability-unknown",
+        *FORM,
+    )
+    described["openapi_extra"]["requestBody"] = form_body({}, [])
+    return described
+
+
+@stock_router.post("", summary="Upload a stock file and see what it would change", **_uploaded())
 async def upload_stock(request: Request, services: ServicesDep, caller: StockChanger) -> Response:
     """Nothing moves. Columns `sku`, `quantity` (or `on_hand`), optional `note`; others are passed over.
 
@@ -104,14 +122,14 @@ async def upload_stock(request: Request, services: ServicesDep, caller: StockCha
     return json_answer(await _view(services, imported), 201)
 
 
-@router.get("", summary="List bulk imports", **operation({200: ImportList}, "invalid-cursor"))
+@stock_router.get("", summary="List bulk imports", **operation({200: ImportList}, "invalid-cursor"))
 async def list_imports(services: ServicesDep, caller: Reader, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """Newest first; an operator sees those it made."""
     page = await imports.page(services.inventory, _only_of(caller), limit, cursor)
     return json_answer(ImportList([_summary(imported) for imported in page.items], page.next_cursor))
 
 
-@router.get("/{import_id}", summary="Look at a bulk import", **operation({200: ImportView}, "unknown-import"))
+@stock_router.get("/{import_id}", summary="Look at a bulk import", **operation({200: ImportView}, "unknown-import"))
 async def get_import(import_id: ImportId, services: ServicesDep, caller: Reader) -> Response:
     """What it is, how far it has come, what is wrong with its file and what it changes."""
     return json_answer(
@@ -119,7 +137,7 @@ async def get_import(import_id: ImportId, services: ServicesDep, caller: Reader)
     )
 
 
-@router.get(
+@stock_router.get(
     "/{import_id}/changes",
     summary="What a bulk import changes",
     **operation({200: ChangeList}, "unknown-import", "invalid-cursor"),
@@ -133,7 +151,7 @@ async def list_changes(
     return json_answer(ChangeList(changes, found.rows.next_cursor))
 
 
-@router.post(
+@stock_router.post(
     "/{import_id}/apply",
     summary="Apply a bulk import",
     **operation(
@@ -165,7 +183,7 @@ async def apply_import(
     return _step_answer(imported)
 
 
-@router.post(
+@stock_router.post(
     "/{import_id}/revert",
     summary="Revert a bulk import",
     **operation({200: ImportSummary, 202: ImportSummary}, *_APPLY_PROBLEMS, "import-not-applied", parameters=(PREFER,)),
@@ -181,6 +199,28 @@ async def revert_import(import_id: ImportId, request: Request, services: Service
         wait_s=_wait_s(request, services),
     )
     return _step_answer(imported)
+
+
+@catalogue_router.post("/import", summary="Make and change products by file", **_catalogue())
+async def import_products(
+    request: Request,
+    services: ServicesDep,
+    caller: StockChanger,
+    dry_run: Annotated[bool, Query(description="check the file and change nothing")] = False,
+) -> Response:
+    """Columns `sku` and `name`, optional `category`, `low_stock_threshold`, `safety_stock`, `status`, `initial_stock`.
+
+    All rows are checked before the first is put; with an error, none is. What a row leaves out keeps its value.
+    """
+    async with received_file(request, ()) as received:
+        done = await import_catalogue(services.inventory, received.file, received.name, caller.id, dry_run=dry_run)
+    if done.error_count and not dry_run:
+        raise FileHasErrors(done.errors, done.error_count)
+    return json_answer(
+        CatalogueImportView(
+            done.applied, done.rows, done.valid, done.created, done.updated, done.error_count, list(done.errors)
+        )
+    )
 
 
 def _only_of(caller: Caller) -> str | None:
@@ -249,3 +289,7 @@ def _summary(imported: Import) -> ImportSummary:
         applied_at=None if imported.applied_at is None else timestamp_of(imported.applied_at),
         reverted_at=None if imported.reverted_at is None else timestamp_of(imported.reverted_at),
     )
+
+
+router.include_router(stock_router)
+router.include_router(catalogue_router)

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Query, Request, Response
 from msgspec import UNSET, UnsetType
 
 from api.hot.decode import check_sku, check_text
-from api.hot.endpoints import wait_for_ledger
 from api.openapi import operation
 from api.problems import Problem
 from api.requests import (
@@ -25,7 +24,7 @@ from api.requests import (
 )
 from api.schemas import ProductBody, ProductList, ProductState, ProductView
 from api.views import product_view
-from engine.commands import Configure
+from inventory import products as catalogue
 from persistence.queries import products
 
 router = APIRouter(prefix="/inventory/products", tags=["products"])
@@ -35,9 +34,9 @@ T = TypeVar("T")
 _BODY: Final = msgspec.json.Decoder(ProductBody)
 
 
-def _kept(given: T | UnsetType, before: T) -> T:
-    """What is left out of a put keeps its value."""
-    return before if given is UNSET else given
+def _given(value: T | UnsetType) -> T | None:
+    """None for what was left out."""
+    return None if value is UNSET else value
 
 
 @router.put(
@@ -46,41 +45,26 @@ def _kept(given: T | UnsetType, before: T) -> T:
     **operation({201: ProductView, 200: ProductView}, "stock-limit", "durability-unknown", body=ProductBody),
 )
 async def put_product(sku: str, request: Request, services: ServicesDep, caller: StockChanger) -> Response:
-    """201 when the product is new, 200 when it was there. Repeating the request is safe.
-
-    Postgres first, the engine second: a product without counters answers `unknown-sku` to a reserve until the request
-    is repeated, while counters without a product would sell something that has no name.
-    """
+    """201 when the product is new, 200 when it was there. Repeating the request is safe."""
     check_sku(sku, "sku")
     body = await read_json(request, _BODY)
     check_text(body.name, "$.name")
     if body.category is not UNSET and body.category is not None:
         check_text(body.category, "$.category")
-    before = await products.get(services.database, sku)
-    put = await products.put(
-        services.database,
-        sku,
-        name=body.name,
-        category=_kept(body.category, before.category if before else None),
-        low_stock_threshold=_kept(body.low_stock_threshold, before.low_stock_threshold if before else 0),
-        safety_stock=_kept(body.safety_stock, before.safety_stock if before else 0),
-        status=_kept(body.status, before.status if before else "active"),
-    )
-    product = put.product
-    result = await services.engine.execute(
-        Configure(
+    product, created = await catalogue.put_product(
+        services.inventory,
+        catalogue.ProductChange(
             sku=sku,
-            safety_stock=product.safety_stock,
-            low_stock_threshold=product.low_stock_threshold,
-            active=product.status == "active",
-            initial_stock=0 if body.initial_stock is UNSET else body.initial_stock,
-            actor=caller.id,
-        )
+            name=body.name,
+            category=False if body.category is None else _given(body.category),
+            low_stock_threshold=_given(body.low_stock_threshold),
+            safety_stock=_given(body.safety_stock),
+            status=_given(body.status),
+            initial_stock=_given(body.initial_stock) or 0,
+        ),
+        caller.id,
     )
-    if result.status != "ok":
-        raise Problem("stock-limit" if result.status == "stock_limit" else "validation-error")
-    await wait_for_ledger(services, result.seq)
-    return json_answer(product_view(product), 201 if result.created else 200)
+    return json_answer(product_view(product), 201 if created else 200)
 
 
 @router.get("", summary="List products", **operation({200: ProductList}, "invalid-cursor"))

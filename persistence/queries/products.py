@@ -6,12 +6,12 @@ follow the engine's `configure` events afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 from msgspec import Struct
-from sqlalchemy import Row, func, literal_column, or_, select, text
+from sqlalchemy import Row, func, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.sql import bindparam
 
@@ -46,12 +46,15 @@ class ProductFilter(Struct, frozen=True):
     """Text that SKU or name contain, whatever the case."""
 
 
-class PutProduct(Struct, frozen=True):
-    """What a put left behind."""
+class ProductSettings(Struct, frozen=True):
+    """What can be said of a product."""
 
-    product: Product
-    created: bool
-    """False when the SKU was known already."""
+    sku: str
+    name: str
+    category: str | None
+    low_stock_threshold: int
+    safety_stock: int
+    status: ProductStatus
 
 
 async def get(database: Database, sku: str) -> Product | None:
@@ -83,32 +86,26 @@ async def thresholds(database: Database) -> dict[str, int]:
     return {row.sku: row.low_stock_threshold for row in rows}
 
 
-async def put(
-    database: Database,
-    sku: str,
-    *,
-    name: str,
-    category: str | None,
-    low_stock_threshold: int,
-    safety_stock: int,
-    status: ProductStatus,
-) -> PutProduct:
-    """Make the product what is said here, creating it if need be. Raises DatabaseUnavailable; safe to repeat."""
-    values = {
-        "name": name,
-        "category": category,
-        "low_stock_threshold": low_stock_threshold,
-        "safety_stock": safety_stock,
-        "status": status,
-    }
-    statement = (
-        insert(products)
-        .values(sku=sku, **values)
-        .on_conflict_do_update(index_elements=["sku"], set_={**values, "updated_at": func.now()})
-        .returning(products, literal_column("xmax = 0").label("created"))
+async def put_many(database: Database, wanted: Sequence[ProductSettings]) -> dict[str, Product]:
+    """Make these products what is said here, creating those that are not there; as they are now, by SKU.
+
+    Each SKU named once. Raises DatabaseUnavailable; safe to repeat.
+    """
+    names = ProductSettings.__struct_fields__
+    given = select(
+        *(
+            func.unnest(
+                bindparam(f"given_{name}", [getattr(one, name) for one in wanted], type_=ARRAY(_PRODUCT[name].type))
+            ).label(name)
+            for name in names
+        )
+    ).order_by("sku")  # always in one order, so that two writers cannot wait for each other
+    statement = insert(products).from_select(names, given)
+    statement = statement.on_conflict_do_update(
+        index_elements=["sku"],
+        set_={name: statement.excluded[name] for name in names[1:]} | {"updated_at": func.now()},
     )
-    (row,) = await database.write(statement)
-    return PutProduct(_product(row), bool(row.created))
+    return {row.sku: _product(row) for row in await database.write(statement.returning(products))}
 
 
 async def page(database: Database, filters: ProductFilter, limit: int = 50, cursor: str | None = None) -> Page[Product]:

@@ -47,6 +47,7 @@ TABLE = [
     ("POST", "/inventory/adjust", CHANGERS),
     ("POST", "/inventory/damage", CHANGERS),
     ("POST", "/inventory/return", CHANGERS),
+    ("POST", "/inventory/products/import", CHANGERS),
     ("POST", "/inventory/bulk-update", CHANGERS),
     ("GET", "/inventory/bulk-update", READERS),
     ("GET", "/inventory/bulk-update/imp_0", READERS),

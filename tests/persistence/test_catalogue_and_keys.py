@@ -15,23 +15,36 @@ from tests.persistence.conftest import LedgerFiller
 RunSql = Callable[..., list[tuple[object, ...]]]
 
 
-async def put(database: Database, sku: str, **fields: object) -> products.PutProduct:
+async def put(database: Database, sku: str, **fields: object) -> products.Product:
     given = {
         "name": f"name of {sku}", "category": None, "low_stock_threshold": 0, "safety_stock": 0, "status": "active",
         **fields,
     }  # fmt: skip
-    return await products.put(database, sku, **given)  # type: ignore[arg-type]
+    return (await products.put_many(database, [products.ProductSettings(sku, **given)]))[sku]  # type: ignore[arg-type]
 
 
 async def test_put_creates_then_replaces(database: Database) -> None:
     first = await put(database, "MUG", category="kitchen", low_stock_threshold=5)
     again = await put(database, "MUG", name="Mug", safety_stock=2)
-    assert (first.created, again.created) == (True, False)
-    assert (again.product.name, again.product.category, again.product.safety_stock) == ("Mug", None, 2)
-    assert again.product.created_at == first.product.created_at
-    assert again.product.updated_at > first.product.updated_at
-    assert await products.get(database, "MUG") == again.product
+    assert (first.category, first.low_stock_threshold) == ("kitchen", 5)
+    assert (again.name, again.category, again.low_stock_threshold, again.safety_stock) == ("Mug", None, 0, 2)
+    assert again.created_at == first.created_at
+    assert again.updated_at > first.updated_at
+    assert await products.get(database, "MUG") == again
     assert await products.get(database, "CUP") is None
+
+
+async def test_many_are_put_at_once(database: Database) -> None:
+    await put(database, "MUG", category="kitchen")
+    wanted = [
+        products.ProductSettings("TEAPOT", "Teapot", None, 1, 2, "inactive"),
+        products.ProductSettings("MUG", "Mug", None, 3, 4, "active"),
+    ]
+    assert await products.put_many(database, wanted) == await products.every(database)
+    assert {one.sku: (one.name, one.category, one.low_stock_threshold) for one in wanted} == {
+        sku: (one.name, one.category, one.low_stock_threshold) for sku, one in (await products.every(database)).items()
+    }
+    assert await products.put_many(database, []) == {}
 
 
 async def test_lists_of_products(database: Database) -> None:

@@ -1,0 +1,107 @@
+"""The catalogue changed: one product, or many at a time. Settings that decide about stock go to the engine as well.
+
+Owns the order of the two: Postgres first, the engine second. A product without counters answers `unknown-sku` to a
+reserve until the change is repeated, while counters without a product would sell something that has no name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from engine.commands import Configure
+from engine.results import Result, Status
+from inventory.context import Inventory
+from inventory.refusals import InvalidRequest, StockLimit
+from persistence.queries import products
+from persistence.queries.products import Product, ProductSettings
+
+
+class ProductChange(Struct, frozen=True, kw_only=True):
+    """What is wanted of a product. What is None keeps its value, or gets its default when the product is new."""
+
+    sku: str
+    name: str
+    category: str | Literal[False] | None = None
+    """False: none at all."""
+    low_stock_threshold: int | None = None
+    safety_stock: int | None = None
+    status: products.ProductStatus | None = None
+    initial_stock: int = 0
+    """Counts only when the product is made; then it becomes an IN row of the ledger."""
+
+
+class PutProducts(Struct, frozen=True):
+    """What a change left behind."""
+
+    products: tuple[Product, ...]
+    """In the order of the changes."""
+    created: tuple[bool, ...]
+    """Whether each was new to the engine."""
+    seq: int
+    """Once the ledger has passed it, all of this is in Postgres."""
+
+
+async def put_product(inventory: Inventory, change: ProductChange, actor: str) -> tuple[Product, bool]:
+    """Make or change one product; it, and whether it is new. Returns once the ledger has it; safe to repeat.
+
+    Raises StockLimit, LedgerLate, Unavailable, DatabaseUnavailable.
+    """
+    put = await put_products(inventory, [change], actor)
+    await inventory.committed(put.seq)
+    return put.products[0], put.created[0]
+
+
+async def put_products(inventory: Inventory, changes: Sequence[ProductChange], actor: str) -> PutProducts:
+    """Make or change products, each SKU named once. Safe to repeat; the ledger may be a moment behind.
+
+    Raises StockLimit, Unavailable, DatabaseUnavailable; by then some of the products may have been changed.
+    """
+    before = await products.by_skus(inventory.database, [change.sku for change in changes])
+    wanted = [_settings(change, before.get(change.sku)) for change in changes]
+    put = await products.put_many(inventory.database, wanted)
+    results = await inventory.engine.apply(
+        [
+            Configure(
+                sku=change.sku,
+                safety_stock=product.safety_stock,
+                low_stock_threshold=product.low_stock_threshold,
+                active=product.status == "active",
+                initial_stock=change.initial_stock,
+                actor=actor,
+            )
+            for change, product in zip(changes, wanted, strict=True)
+        ]
+    )
+    _check(results)
+    return PutProducts(
+        tuple(put[change.sku] for change in changes),
+        tuple(result.created for result in results),
+        max((result.seq for result in results), default=0),
+    )
+
+
+def _check(results: Sequence[Result]) -> None:
+    for result in results:
+        if result.status == Status.STOCK_LIMIT:
+            raise StockLimit
+        if result.status != Status.OK:
+            raise InvalidRequest("not settings that the engine takes")
+
+
+def _settings(change: ProductChange, before: Product | None) -> ProductSettings:
+    category = before.category if before is not None else None
+    return ProductSettings(
+        sku=change.sku,
+        name=change.name,
+        category=category if change.category is None else change.category or None,
+        low_stock_threshold=_kept(change.low_stock_threshold, before.low_stock_threshold if before else 0),
+        safety_stock=_kept(change.safety_stock, before.safety_stock if before else 0),
+        status=change.status or (before.status if before else "active"),
+    )
+
+
+def _kept(wanted: int | None, before: int) -> int:
+    return before if wanted is None else wanted
