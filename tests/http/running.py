@@ -86,6 +86,7 @@ class RunningService:
 
     def ask_to_stop(self) -> None:
         """What SIGTERM does: take no more connections, answer what is under way."""
+        self._loop.call_soon_threadsafe(self.app.end_streams)
         for server in self._servers:
             server.should_exit = True
 

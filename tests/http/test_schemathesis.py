@@ -44,7 +44,7 @@ def test_every_operation(one_shop: Shop) -> None:
     operations = 0
     for found in schema.get_all_operations():
         operation = found.ok()
-        if operation.path in {"/metrics", "/admin/keys/{key_id}"}:
+        if operation.path in {"/metrics", "/admin/keys/{key_id}", "/inventory/events"}:
             continue
         operations += 1
 
