@@ -62,7 +62,11 @@ async def delivered(inventory: Inventory, event_type: str, data: bytes) -> bool:
     kind = _KINDS.get(event_type)
     if kind is None:
         return False
-    news = _news(data)
+    try:
+        news = _news(data)
+    except msgspec.MsgspecError:
+        # Announced by another version of this program: its alert can wait for its own webhook or mail.
+        return False
     async with inventory.database.transaction() as transaction:
         await alerts.one_writer(transaction)
         return await alerts.notified(transaction, [news.alert_id], kind) > 0

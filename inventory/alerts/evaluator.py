@@ -124,6 +124,8 @@ class StockAlerts:
                     _log.warning("event passed over: its lines cannot be read", seq=entry.first_seq + place)
                     continue
                 configured = isinstance(event, Configured)
+                # A SKU begins empty, and its opening stock is the next event: that is not running out.
+                began = isinstance(event, Configured) and event.created
                 if isinstance(event, Configured) and lines:
                     self._settings[lines[0].sku] = Settings(event.safety_stock, event.low_stock_threshold, event.active)
                 adjusted = isinstance(event, Adjusted)
@@ -141,7 +143,7 @@ class StockAlerts:
                     balance.free = line.on_hand - line.reserved
                     balance.seen_ms = entry.at_ms
                     balance.epoch, balance.seq = entry.epoch, entry.first_seq + place
-                    if balance.free <= settings.safety_stock:
+                    if balance.free <= settings.safety_stock and not began:
                         balance.zero = (entry.at_ms, balance.arrived)
                         balance.arrived = False
         return {sku: self._watched(sku, balance) for sku, balance in balances.items()}
