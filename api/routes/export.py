@@ -71,7 +71,7 @@ async def export(
     pieces = export_rows(inventory, filters)
     if format == "csv":
         # The first piece before the first byte: while nothing is sent, a store that is away is still a 503.
-        first = await anext(pieces, [])
+        first: list[ExportRow] = await anext(pieces, [])
         return StreamingResponse(_csv(first, pieces), headers=headers, media_type=MEDIA_TYPES[format])
     async with AsyncExitStack() as open_file:
         parts = await open_file.enter_async_context(xlsx_file(pieces))

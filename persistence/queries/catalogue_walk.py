@@ -40,7 +40,7 @@ async def piece(
     statement = statement.order_by(_PRODUCT.sku).limit(limit)
     if after_sku is not None:
         statement = statement.where(_PRODUCT.sku > after_sku)
-    return tuple(CatalogueEntry(*row) for row in await database.fetch(statement))
+    return tuple(CatalogueEntry(row.sku, row.name, row.category) for row in await database.fetch(statement))
 
 
 async def count(database: Database, filters: CatalogueFilter) -> int:
