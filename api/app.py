@@ -39,6 +39,7 @@ from api.routes import (
     events,
     export,
     health,
+    jobs,
     keys,
     ledger,
     levels,
@@ -62,6 +63,7 @@ PUBLISH_INTERVAL_S: Final = 1.0
 ROUTERS: Final = (
     health,
     docs,
+    jobs,
     keys,
     admin_audit,
     products,

@@ -88,8 +88,8 @@ class Metrics:
             if path.name != self._own:
                 yield decode(path.read_bytes())
 
-    def render(self, gauges: dict[str, tuple[str, float]]) -> bytes:
-        """Prometheus text: the counters of all API processes, and this process's gauges (name -> help, value)."""
+    def render(self, gauges: dict[str, tuple[str, float]], more: Iterable[Metric] = ()) -> bytes:
+        """Prometheus text: counters of all API processes, this process's gauges (name -> help, value), and `more`."""
         requests = CounterMetricFamily("holdfast_http_requests", "Answers given", labels=["endpoint", "status"])
         durations = HistogramMetricFamily(
             "holdfast_http_request_duration_seconds", "Time from request to answer", labels=["endpoint"]
@@ -109,7 +109,7 @@ class Metrics:
             requests.add_metric([name, str(status)], number)
         for name, numbers in sorted(buckets.items()):
             durations.add_metric([name], _cumulative(numbers), seconds[name])
-        families: list[Metric] = [requests, durations]
+        families: list[Metric] = [requests, durations, *more]
         for gauge, (help_text, value) in gauges.items():
             families.append(GaugeMetricFamily(gauge, help_text, value=value))
         registry = CollectorRegistry(auto_describe=False)

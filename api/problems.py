@@ -46,6 +46,7 @@ _KINDS: Final = (
     Kind("unknown-delivery", 404, "This webhook has no such delivery"),
     Kind("unknown-approval", 404, "No such request for approval"),
     Kind("unknown-key", 404, "No such API key"),
+    Kind("unknown-job", 404, "No such background job"),
     Kind("unknown-event", 404, "No such event"),
     Kind("unknown-alert", 404, "No such alert"),
     Kind("method-not-allowed", 405, "This path does not take this method"),

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from api.openapi import operation
 from api.requests import ServicesDep, json_answer
+from api.routes.jobs import job_metrics
 from api.schemas import HealthView, ReadinessView
 from engine.errors import Unavailable
 from inventory.context import PARTITION
@@ -89,7 +90,7 @@ async def metrics(request: Request, services: ServicesDep) -> Response:
         "holdfast_engine_connected": ("1 while Redis can be reached", engine.connected),
     }
     gauges |= await _reconciliation_gauges(services)
-    text = request.app.state.metrics.render(gauges)
+    text = request.app.state.metrics.render(gauges, await job_metrics(services))
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -61,6 +61,8 @@ TABLE = [
     ("POST", "/inventory/approvals/apr_0/approve", APPROVERS),
     ("POST", "/inventory/approvals/apr_0/reject", APPROVERS),
     ("GET", "/admin/audit", READERS),
+    ("GET", "/admin/jobs", READERS),
+    ("GET", "/admin/jobs/records.forget/runs", READERS),
     ("POST", "/admin/keys", ADMINS),
     ("GET", "/admin/keys", ADMINS),
     ("DELETE", "/admin/keys/none", ADMINS),
@@ -107,6 +109,7 @@ def test_the_table_is_complete(one_shop: Shop) -> None:
             .replace("/0/", "/{id}/")
             .replace("/A", "/{sku}")
             .replace("/none", "/{key_id}")
+            .replace("/records.forget", "/{job}")
             .replace("/apr_0", "/{approval_id}")
         )
 
