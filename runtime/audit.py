@@ -1,254 +1,191 @@
-"""`holdfast audit`: counters, deadlines, records, journal and ledger held against each other at a quiet moment.
+"""`holdfast audit`: every invariant checked on the running store, and drift repaired when that is asked for.
 
-Owns the invariants as checks over what was read; never changes anything.
+Owns what is asked, shown and answered at a terminal; what is checked and what can be repaired stands in
+inventory/reconciliation.
 """
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Iterable
-from itertools import pairwise
-from typing import Any, Final, cast
+import asyncio
+import getpass
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Final
 
-import msgspec
-import redis
-from msgspec import Struct
+import typer
+import uvloop
+from rich.console import Console
+from rich.table import Table
 
-from engine.commands import parse_lines
-from engine.engine import level_of
-from engine.events import decode_entry
-from engine.identity import BASE_LENGTH
-from engine.keys import PartitionKeys, partition_keys
-from engine.results import Record, StockLevel
-from persistence.ledger_sums import LedgerSums, read_ledger_sums
+from engine import Engine
+from inventory.context import PARTITION, Inventory
+from inventory.reconciliation.findings import Drift
+from inventory.reconciliation.reconcile import Depth, Reconciled, reconcile
+from inventory.reconciliation.repair import Repaired, RepairPlan, plan_repair, repair
+from inventory.refusals import LedgerLate
+from persistence.database import Database
+from persistence.queries import ledger_state
+from persistence.watermark import Watermark
+from runtime.command_line import FOUND_SOMETHING, REFUSED, load, running, told
+from runtime.settings import Settings
+from runtime.store import StoreUnreachable, urls_of
+from runtime.wiring import engine_settings, inventory_settings
 
-QUIET_WITHIN_S: Final = 30.0
-"""How long an audit waits for the flusher to catch up and for a moment in which nothing changes."""
 SHOWN: Final = 20
 """Differences of one check that are shown; the rest is counted."""
+PATIENCE_S: Final = 900.0
+"""How long an audit may take: a deep one walks every ledger row."""
 
-_decode_record = msgspec.msgpack.Decoder(Record).decode
-
-
-class NotQuiet(RuntimeError):
-    """The store kept changing, or the ledger did not catch up; an audit then would accuse the innocent."""
+Shown = Console(highlight=False)
 
 
-class Check(Struct, frozen=True):
-    """One invariant, what it looked at, and where it does not hold."""
+def audit(
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-dir", help="Folder of the embedded servers' data.", show_default="~/.local/share/holdfast"
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out what takes long: old ledger rows, records, the whole journal.")
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Put right what can be put right; needs --reason, asks before it does.")
+    ] = False,
+    reason: Annotated[
+        str | None, typer.Option(help="Why there was drift; kept in the ledger. 3-500 characters.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Hold Redis and the ledger against each other: no oversell, no leak, no lost or doubled event.
 
-    number: str
-    """Of docs/architecture.md's invariants."""
-    statement: str
-    looked_at: int
-    differences: tuple[str, ...]
+    Checks every SKU, hold, record and ledger row while the shop goes on. Without --repair it changes nothing, and says
+    what a repair would do.
+    Exit code 0: all invariants hold. 1: one does not; the table says where. 2: nothing could be checked.
+    """
+    if repair and (reason is None or not 3 <= len(reason.strip()) <= 500):
+        typer.echo("holdfast: --repair needs a --reason of 3 to 500 characters; the ledger keeps it", err=True)
+        raise typer.Exit(REFUSED)
+    with told():
+        settings = running(load(data_dir=data_dir))
+        depth: Depth = "levels" if quick else "deep"
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            in_order = runner.run(_audit(settings, depth, reason.strip() if repair and reason else None, yes))
+    if not in_order:
+        raise typer.Exit(FOUND_SOMETHING)
 
 
-class RedisPicture(Struct, frozen=True):
-    """What Redis held at one moment."""
+async def _audit(settings: Settings, depth: Depth, reason: str | None, yes: bool) -> bool:
+    """True if in the end all invariants hold."""
+    async with _inventory(settings) as inventory:
+        found = await reconcile(inventory, depth, timeout_s=PATIENCE_S)
+        _show(found)
+        if not found.found:
+            return True
+        plan = await plan_repair(inventory, found)
+        _show_plan(plan, decided=reason is not None)
+        if reason is None or (plan.empty and not any(drift.counter == "repair" for drift in found.drift)):
+            return False
+        if not yes and not _confirmed():
+            return False
+        # What was seen may be a minute old: the repair looks again, and does only what was agreed to here.
+        outcomes = await repair(inventory, reason=reason, actor=_actor(), agreed=plan)
+        await _show_repaired(inventory, outcomes)
+        again = await reconcile(inventory, depth, timeout_s=PATIENCE_S)
+        _show(again)
+        return not again.found
 
-    epoch: int
-    seq: int
-    levels: dict[str, StockLevel]
-    holds: dict[str, str]
-    """Reservation id -> lines, from the deadline set."""
-    active_records: dict[str, str]
-    """Base -> lines of every record that says ACTIVE."""
-    stray_records: int
-    """Records that could not be read."""
-    journal_gaps: tuple[str, ...]
+
+@asynccontextmanager
+async def _inventory(settings: Settings) -> AsyncIterator[Inventory]:
+    redis_url, database_url = urls_of(settings)
+    async with AsyncExitStack() as closing:
+        database = Database(database_url)
+        closing.push_async_callback(database.close)
+        cursor = await ledger_state.cursor(database, PARTITION)
+        if cursor is None:
+            raise StoreUnreachable("the ledger has no cursor: run `holdfast migrate`")
+        engine = await Engine.connect(redis_url, engine_settings(settings, cursor.epoch))
+        closing.push_async_callback(engine.close)
+        watermark = Watermark(database_url)
+        await watermark.start()
+        closing.push_async_callback(watermark.close)
+        yield Inventory(engine, database, watermark, inventory_settings(settings, cursor.epoch))
 
 
-def take_pictures(client: redis.Redis, database_url: str) -> tuple[RedisPicture, LedgerSums]:
-    """Redis and ledger at one moment in which both stood at the same event. Raises NotQuiet, redis.RedisError."""
-    keys = partition_keys(0)
-    deadline = time.monotonic() + QUIET_WITHIN_S
-    while True:
-        before = _seq(client, keys)
-        picture = _read_redis(client, keys)
-        ledger = read_ledger_sums(database_url)
-        if before == _seq(client, keys) == (picture.epoch, picture.seq) == (ledger.epoch, ledger.seq):
-            return picture, ledger
-        if time.monotonic() > deadline:
-            raise NotQuiet(
-                f"Redis stands at event {picture.seq}, the ledger at {ledger.seq}: the store kept changing for "
-                f"{QUIET_WITHIN_S:g} s, or no worker is flushing"
+def _show(found: Reconciled) -> None:
+    table = Table("invariant", "", "looked at", "result", box=None, header_style="bold")
+    for check in found.checks:
+        result = "[green]holds[/]" if not check.found else f"[red]{check.found} differences[/]"
+        table.add_row(check.invariant, check.statement, f"{check.looked_at:,}", result)
+    Shown.print(table)
+    for check in found.checks:
+        for drift in check.drift[:SHOWN]:
+            Shown.print(f"  {check.invariant}: {described(drift)}", style="red", markup=False)
+        if check.found > SHOWN:
+            Shown.print(f"  {check.invariant}: and {check.found - SHOWN} more", style="red")
+    Shown.print(
+        f"at event {found.seq:,} of epoch {found.epoch}; "
+        f"the ledger was {found.journal_lag_events:,} events behind; {found.took_ms / 1000:.1f} s",
+        style="dim",
+    )
+
+
+def described(drift: Drift) -> str:
+    """A difference in words."""
+    what = " ".join(part for part in (drift.sku, drift.reservation_id) if part) or "store"
+    text = f"{what}: {drift.counter} {drift.actual}, expected {drift.expected}"
+    return f"{text} ({drift.detail})" if drift.detail else text
+
+
+def _show_plan(plan: RepairPlan, *, decided: bool) -> None:
+    if not plan.empty:
+        Shown.print("\nto be repaired:" if decided else "\n`holdfast audit --repair --reason ...` would repair:")
+        for counters in plan.counters[:SHOWN]:
+            Shown.print(
+                f"  {counters.sku}: on_hand {counters.on_hand_change:+d}, reserved {counters.reserved_change:+d}",
+                markup=False,
             )
-        time.sleep(0.2)
+        for deadline in plan.deadlines[:SHOWN]:
+            Shown.print(f"  {deadline.reservation_id}: its deadline put back ({deadline.lines})", markup=False)
+        more = max(0, len(plan.counters) - SHOWN) + max(0, len(plan.deadlines) - SHOWN)
+        if more:
+            Shown.print(f"  and {more} more")
+    if plan.left:
+        Shown.print("\nleft to you:")
+        for left in plan.left[:SHOWN]:
+            Shown.print(f"  {described(left.drift)}: {left.why}", markup=False)
+        if len(plan.left) > SHOWN:
+            Shown.print(f"  and {len(plan.left) - SHOWN} more")
 
 
-def run_checks(picture: RedisPicture, ledger: LedgerSums) -> list[Check]:
-    """Invariants 1, 2, 3, 5 and 6, and that Postgres keeps the same levels and holds as Redis."""
-    levels = picture.levels
-    held: Counter[str] = Counter()
-    for lines in picture.holds.values():
-        for sku, quantity in parse_lines(lines):
-            held[sku] += quantity
-    return [
-        _check(
-            "1",
-            "0 <= reserved <= on_hand for every SKU",
-            len(levels),
-            (
-                f"{level.sku}: on_hand {level.on_hand}, reserved {level.reserved}"
-                for level in levels.values()
-                if not 0 <= level.reserved <= level.on_hand
-            ),
-        ),
-        _check(
-            "2",
-            "ACTIVE lines of a SKU add up to its reserved",
-            len(picture.holds),
-            _differences(held, {sku: level.reserved for sku, level in levels.items()}, "held", "reserved"),
-        ),
-        _check(
-            "2",
-            "every ACTIVE record has its deadline, with the same lines",
-            len(picture.active_records),
-            _records_without_deadline(picture),
-        ),
-        _check(
-            "3",
-            "ledger quantities of a SKU add up to its on_hand",
-            ledger.rows,
-            _differences(ledger.quantities, {s: v.on_hand for s, v in levels.items()}, "ledger", "on_hand"),
-        ),
-        _check(
-            "3",
-            "levels in Postgres are the counters in Redis",
-            len(ledger.levels),
-            _differences(
-                ledger.levels,
-                {sku: (level.on_hand, level.reserved) for sku, level in levels.items()},
-                "Postgres",
-                "Redis",
-            ),
-        ),
-        _check(
-            "3",
-            "reservations ACTIVE in Postgres are the holds in Redis",
-            len(ledger.active_reservations),
-            [
-                *(f"{hold}: only in Postgres" for hold in sorted(ledger.active_reservations - picture.holds.keys())),
-                *(f"{hold}: only in Redis" for hold in sorted(picture.holds.keys() - ledger.active_reservations)),
-            ],
-        ),
-        _check("5", "journal numbers are dense", picture.seq, picture.journal_gaps),
-        _check(
-            "5",
-            "no event is in quarantine",
-            ledger.quarantined,
-            [f"{ledger.quarantined} quarantined events"] if ledger.quarantined else [],
-        ),
-        _check(
-            "6",
-            "each ledger row begins where the SKU's row before it ended",
-            ledger.rows,
-            ledger.broken_chains,
-        ),
-    ]
+def _confirmed() -> bool:
+    if not sys.stdin.isatty():
+        typer.echo("holdfast: nobody to ask; give --yes to repair without asking", err=True)
+        return False
+    return typer.confirm("Repair this?")
 
 
-def _check(number: str, statement: str, looked_at: int, differences: Iterable[str]) -> Check:
-    return Check(number, statement, looked_at, tuple(differences))
+async def _show_repaired(inventory: Inventory, outcomes: tuple[Repaired, ...]) -> None:
+    Shown.print()
+    for outcome in outcomes:
+        at = f" by event {outcome.seq:,}" if outcome.seq else ""
+        Shown.print(f"  {outcome.what}: {outcome.outcome}{at}", markup=False)
+    if not outcomes:
+        Shown.print("  nothing: it was put right meanwhile")
+    seq = max((outcome.seq for outcome in outcomes), default=0)
+    try:
+        await inventory.committed(seq)
+    except LedgerLate:
+        Shown.print("  the ledger has not got there yet; is a worker running?", style="yellow")
+    Shown.print()
 
 
-def _differences(
-    first: dict[str, Any] | Counter[str], second: dict[str, Any], first_name: str, second_name: str
-) -> list[str]:
-    nothing: Any = (0, 0) if any(isinstance(value, tuple) for value in [*first.values(), *second.values()]) else 0
-    found = []
-    for sku in sorted(first.keys() | second.keys()):
-        one, other = first.get(sku, nothing), second.get(sku, nothing)
-        if one != other:
-            found.append(f"{sku}: {first_name} {one}, {second_name} {other}")
-    return found
-
-
-def _records_without_deadline(picture: RedisPicture) -> list[str]:
-    by_base = {hold[:BASE_LENGTH]: lines for hold, lines in picture.holds.items()}
-    found = []
-    for base, lines in picture.active_records.items():
-        if base not in by_base:
-            found.append(f"record {base} is ACTIVE without a deadline")
-        elif sorted(parse_lines(lines)) != sorted(parse_lines(by_base[base])):
-            found.append(f"record {base} holds {lines}, its deadline {by_base[base]}")
-    if picture.stray_records:
-        found.append(f"{picture.stray_records} records can't be read")
-    return found
-
-
-def _seq(client: redis.Redis, keys: PartitionKeys) -> tuple[int, int]:
-    epoch, seq = cast("list[bytes | None]", client.hmget(keys.meta, ["epoch", "seq"]))
-    return int(epoch or 0), int(seq or 0)
-
-
-def _read_redis(client: redis.Redis, keys: PartitionKeys) -> RedisPicture:
-    epoch, seq = _seq(client, keys)
-    levels = {
-        sku.decode(): level_of(sku.decode(), value.decode())
-        for sku, value in cast("Iterable[tuple[bytes, bytes]]", client.hscan_iter(keys.stock, count=2000))
-    }
-    members = cast("Iterable[tuple[bytes, float]]", client.zscan_iter(keys.deadlines, count=2000))
-    holds = {}
-    for member, _ in members:
-        reservation, _, lines = member.decode().partition(" ")
-        holds[reservation] = lines
-    active, stray = _active_records(client, keys)
-    return RedisPicture(epoch, seq, levels, holds, active, stray, tuple(_journal_gaps(client, keys, seq)))
-
-
-def _active_records(client: redis.Redis, keys: PartitionKeys) -> tuple[dict[str, str], int]:
-    active: dict[str, str] = {}
-    stray = 0
-    names: list[bytes] = []
-
-    def read() -> None:
-        nonlocal stray
-        for name, raw in zip(names, cast("list[bytes | None]", client.mget(names)), strict=True):
-            if raw is None:
-                continue
-            try:
-                record = _decode_record(raw)
-            except msgspec.DecodeError:
-                # A keyed adjustment leaves a record of another form; it holds no stock.
-                stray += not isinstance(msgspec.msgpack.decode(raw), list)
-                continue
-            if record.status == "ACTIVE":
-                active[name.decode().removeprefix(keys.record_prefix)] = record.lines
-        names.clear()
-
-    for name in cast("Iterable[bytes]", client.scan_iter(match=_literal(keys.record_prefix) + "*", count=2000)):
-        names.append(name)
-        if len(names) >= 1000:
-            read()
-    if names:
-        read()
-    return active, stray
-
-
-def _journal_gaps(client: redis.Redis, keys: PartitionKeys, seq: int) -> list[str]:
-    """Over what the stream still holds: numbers follow each other, and the last is the one `meta` names."""
-    spans = []
-    last_id = "-"
-    while True:
-        chunk = cast("list[tuple[bytes, dict[bytes, bytes]]]", client.xrange(keys.journal, min=last_id, count=1000))
-        if not chunk:
-            break
-        for stream_id, fields in chunk:
-            entry = decode_entry(fields[b"b"])
-            spans.append((stream_id.decode(), entry.first_seq, entry.last_seq))
-        last_id = "(" + chunk[-1][0].decode()
-    found = [
-        f"entry {later[0]} begins with event {later[1]} after event {earlier[2]}"
-        for earlier, later in pairwise(spans)
-        if later[1] != earlier[2] + 1
-    ]
-    if spans and spans[-1][2] != seq:
-        found.append(f"the last entry ends with event {spans[-1][2]}, meta says {seq}")
-    return found
-
-
-def _literal(pattern: str) -> str:
-    return "".join("\\" + letter if letter in "*?[]\\^" else letter for letter in pattern)
+def _actor() -> str:
+    """Who is at the terminal, as far as the machine knows."""
+    try:
+        return f"audit:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return "audit"

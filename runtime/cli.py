@@ -25,7 +25,11 @@ from runtime.command_line import told as _told
 from runtime.job_commands import jobs_app
 from runtime.settings import describe, unknown_variables
 
-_ELSEWHERE: Final = {"replay": "runtime.replay.command", "loadtest": "runtime.loadtest.command"}
+_ELSEWHERE: Final = {
+    "audit": "runtime.audit",
+    "replay": "runtime.replay.command",
+    "loadtest": "runtime.loadtest.command",
+}
 """Commands whose module is loaded only when they are asked for: name -> module with a function of that name."""
 
 
@@ -130,35 +134,6 @@ def migrate(data_dir: DataDir = None) -> None:
         upgrade(database_url)
         after = current_revision(database_url)
         typer.echo(f"tables are at {after}" + ("" if before == after else f" (were at {before or 'nothing'})"))
-
-
-@app.command()
-def audit(data_dir: DataDir = None) -> None:
-    """Hold Redis and the ledger against each other: no oversell, no leak, no lost or doubled event.
-
-    Waits for a quiet moment, then checks every SKU, hold, record and ledger row. Changes nothing.
-    Exit code 0: all invariants hold. 1: one does not; the table says where. 2: nothing could be checked.
-    """
-    from runtime.audit import SHOWN, run_checks, take_pictures
-    from runtime.store import redis_client, urls_of
-
-    with _told():
-        redis_url, database_url = urls_of(_running(_load(data_dir=data_dir)))
-        with redis_client(redis_url, timeout_s=60.0) as client:
-            checks = run_checks(*take_pictures(client, database_url))
-    table = Table("invariant", "", "looked at", "result", box=None, header_style="bold")
-    for check in checks:
-        result = "[green]holds[/]" if not check.differences else f"[red]{len(check.differences)} differences[/]"
-        table.add_row(check.number, check.statement, f"{check.looked_at:,}", result)
-    console = Console()
-    console.print(table)
-    for check in checks:
-        for difference in check.differences[:SHOWN]:
-            console.print(f"  {check.number}: {difference}", style="red", markup=False, highlight=False)
-        if len(check.differences) > SHOWN:
-            console.print(f"  {check.number}: and {len(check.differences) - SHOWN} more", style="red")
-    if any(check.differences for check in checks):
-        raise typer.Exit(FOUND_SOMETHING)
 
 
 @app.command("settings")

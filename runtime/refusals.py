@@ -11,9 +11,9 @@ import redis
 from sqlalchemy.exc import OperationalError
 
 from engine.errors import HoldfastError
+from inventory.refusals import Refusal
 from persistence.bootstrap_keys import KeyTaken
 from persistence.database import DatabaseUnavailable
-from runtime.audit import NotQuiet
 from runtime.config_audit import ConfigurationRefused
 from runtime.data_folder import DataFolderInUse, DataFolderUnusable
 from runtime.embedded_postgres import PostgresStartFailed
@@ -32,10 +32,10 @@ REFUSALS: Final[tuple[type[Exception], ...]] = (
     DatabaseUnavailable,
     HoldfastError,
     KeyTaken,
-    NotQuiet,
     OperationalError,
     PostgresStartFailed,
     RedisStartFailed,
+    Refusal,
     SchemaDiffers,
     ServerNotFound,
     SettingsInvalid,
