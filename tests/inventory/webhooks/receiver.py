@@ -73,7 +73,9 @@ class Receiver:
                 except OSError:
                     self.close_connection = True  # the sender has hung up, as some tests want
 
-            do_GET = do_POST
+            def do_GET(self) -> None:
+                receiver._take(Received(self.path, {}, b"{}", 0))
+                self.send_error(405)
 
             def log_message(self, format: str, *args: object) -> None:
                 pass

@@ -6,7 +6,6 @@ import asyncio
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
 
 import pytest
 import trustme
@@ -19,12 +18,6 @@ from tests.inventory.webhooks.receiver import Receiver
 
 BODY = b'{"type":"webhook.test"}'
 HEADERS = {"webhook-id": "x"}
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as running:
-        yield running
 
 
 class Names:
