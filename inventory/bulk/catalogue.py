@@ -6,6 +6,7 @@ off is simply imported again; unlike stock, nothing here needs a preview that ca
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import BinaryIO, Final, cast
 
@@ -22,6 +23,8 @@ from persistence.queries.imports import RowError
 from persistence.queries.products import ProductStatus
 
 MAX_NAME: Final = 255
+BATCHES_AHEAD: Final = 10
+"""Batches in the journal that the ledger need not have yet."""
 
 _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "sku": (),
@@ -84,17 +87,20 @@ async def _check(inventory: Inventory, file: BinaryIO, name: str) -> tuple[Tally
 
 
 async def _put(inventory: Inventory, file: BinaryIO, name: str, caller: str) -> None:
-    """Read the file again, which is good, and put its products. No batch waits for more than the one before it."""
-    tally, seen, seq = Tally(), SeenSkus(), 0
+    """Read the file again, which is good, and put its products, never far ahead of the ledger."""
+    tally, seen = Tally(), SeenSkus()
+    ahead: deque[int] = deque()
     columns: Columns | None = None
     async for batch in batches(read_records(file, name, inventory.settings.import_max_rows)):
         if columns is None:
             columns = _columns(batch.pop(0), tally)
         changes = [change for record in batch if (change := _change(columns, record, tally, seen)) is not None]
-        await inventory.committed(seq)
         if changes:
-            seq = (await put_products(inventory, changes, caller)).seq
-    await inventory.committed(seq)
+            ahead.append((await put_products(inventory, changes, caller)).seq)
+        if len(ahead) > BATCHES_AHEAD:
+            await inventory.committed(ahead.popleft())
+    if ahead:
+        await inventory.committed(ahead[-1])
 
 
 def _columns(header: Record, tally: Tally) -> Columns:
