@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from fastapi import Response
@@ -30,6 +30,8 @@ _HEADERS: Final = [
     # What nginx and its like must be told, or they would collect the stream instead of passing it on.
     (b"x-accel-buffering", b"no"),
 ]
+
+_LAST_WORD_S: Final = 0.5
 
 
 def event_bytes(event: LoggedEvent) -> bytes:
@@ -77,6 +79,7 @@ class EventStream(Response):
                         timeout=self._settings.look_s,
                         return_when=asyncio.FIRST_COMPLETED,
                     )
+                left = leaving.done()
                 if telling.done():
                     telling.result()
             finally:
@@ -84,7 +87,8 @@ class EventStream(Response):
                     task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await telling
-            await _end(scope, send, wanted=not leaving.done())
+            if not left:
+                await _end(scope, receive, send)
 
     async def _tell(self, reader: Reader, send: asgi.Send) -> None:
         """Send what happens. Returns when the client does not take it, or when it can't be told without a gap."""
@@ -123,15 +127,15 @@ async def _client_leaves(receive: asgi.Receive) -> None:
         pass
 
 
-async def _end(scope: asgi.Scope, send: asgi.Send, *, wanted: bool) -> None:
+async def _end(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
     """End the answer properly if the client takes it at once, else drop the connection with what it has not taken."""
-    if wanted:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_WORD_S):
+            await send({"type": "http.response.body", "body": b""})
+            return
+    abort: Callable[[], None] | None = scope.get("holdfast.abort")
+    if abort is not None:
+        abort()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.5):
-                await send({"type": "http.response.body", "body": b""})
-                return
-        abort: Callable[[], Any] | None = scope.get("holdfast.abort")
-        if abort is not None:
-            abort()
-
-
+            async with asyncio.timeout(_LAST_WORD_S):
+                await _client_leaves(receive)
