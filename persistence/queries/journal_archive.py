@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from msgspec import Struct
-from sqlalchemy import Row, delete, select, tuple_
+from sqlalchemy import ColumnElement, and_, delete, or_, select, true, tuple_
 
 from persistence.database import Database, Transaction
 from persistence.journal_entries import JournalEntry, read_entry
@@ -81,6 +81,7 @@ async def forget(database: Database, before: datetime, followed_before: datetime
     """Delete up to `most` of the oldest entries; how many went. Raises DatabaseUnavailable.
 
     Those written before `before` go once every follower has taken them, those before `followed_before` in any case.
+    Always from the oldest on, without a hole: what is missing elsewhere was never readable.
     """
     slowest = (
         select(_FOLLOWER.epoch, _FOLLOWER.seq)
@@ -88,19 +89,16 @@ async def forget(database: Database, before: datetime, followed_before: datetime
         .order_by(_FOLLOWER.epoch, _FOLLOWER.seq)
         .limit(1)
     )
-    found = await database.fetch(slowest)
-    needed = ~_later_than(found[0]) if found else _ROW.partition == partition
-    old = (
-        select(*_KEY)
-        .where(_ROW.partition == partition, ((_ROW.at < before) & needed) | (_ROW.at < followed_before))
-        .order_by(*_KEY)
-        .limit(most)
+    behind = await database.fetch(slowest)
+    # Only the oldest are looked at: a condition on the time alone would read the whole archive to find no more.
+    oldest = select(*_KEY, _ROW.at).where(_ROW.partition == partition).order_by(*_KEY).limit(most).subquery()
+    taken: ColumnElement[bool] = true()
+    if behind:
+        taken = tuple_(oldest.c.epoch, oldest.c.last_seq) <= (behind[0].epoch, behind[0].seq)
+    old = select(oldest.c.partition, oldest.c.epoch, oldest.c.last_seq).where(
+        or_(and_(oldest.c.at < before, taken), oldest.c.at < followed_before)
     )
     return len(await database.write(delete(journal_archive).where(tuple_(*_KEY).in_(old)).returning(_ROW.last_seq)))
-
-
-def _later_than(row: Row[Any]) -> Any:
-    return tuple_(_ROW.epoch, _ROW.last_seq) > (row.epoch, row.seq)
 
 
 async def _rows(source: Database | Transaction, statement: Any) -> Any:
