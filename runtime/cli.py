@@ -27,6 +27,7 @@ from runtime.settings import describe, unknown_variables
 
 _ELSEWHERE: Final = {
     "audit": "runtime.audit",
+    "export": "runtime.export_command",
     "replay": "runtime.replay.command",
     "loadtest": "runtime.loadtest.command",
 }
