@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import psycopg
 import structlog
+from msgspec import Struct
 
 from persistence.database_url import psycopg_url
 from persistence.tables import LEDGER_CHANNEL
@@ -26,6 +27,18 @@ _FIRST_BACK_OFF_S: Final = 0.05
 _LAST_BACK_OFF_S: Final = 1.0
 _RECHECK_S: Final = 5.0
 """Without news for this long the cursor is read again, so that no lost notification can strand a wait for ever."""
+
+
+class Vouched(Struct, frozen=True):
+    """What a reader of Redis may believe: the events after `after_seq`, if what ends where the ledger stands is the
+    entry `stream_id`. Sequence and stream id together tell that it is the one that the ledger has; a server that forgot
+    its last second may have given the same sequence number to something else since.
+    """
+
+    after_seq: int = 0
+    """Up to here something was set aside, or nothing is known."""
+    stream_id: str = ""
+    """Empty: nothing may be believed."""
 
 
 class _Waiter:
@@ -54,7 +67,7 @@ class _Line:
 
     def __init__(self) -> None:
         self.reached = (0, 0)
-        self.stream_id = ""
+        self.vouched = Vouched()
         self.heap: list[tuple[int, int, int, _Waiter]] = []
 
 
@@ -104,14 +117,10 @@ class Watermark:
         line = self._lines.get(partition)
         return line.reached if line is not None else (0, 0)
 
-    def stream_id(self, partition: int) -> str:
-        """The stream id of the journal entry that ends at `position`; empty before the first news.
-
-        Sequence and stream id together tell whether an entry read from Redis is the one that the ledger has: a server
-        that forgot its last second may have given the same sequence number to something else since.
-        """
+    def vouched(self, partition: int) -> Vouched:
+        """For which part of the journal, up to `position`, the ledger vouches as it stands in Redis."""
         line = self._lines.get(partition)
-        return line.stream_id if line is not None else ""
+        return line.vouched if line is not None else Vouched()
 
     def watch(self, partition: int, epoch: int, seq: int, timeout_s: float, on_reached: OnReached) -> None:
         """`on_reached(True)` once the ledger holds event `seq` of `epoch`, `on_reached(False)` after `timeout_s`.
@@ -158,9 +167,10 @@ class Watermark:
 
     def _advance(self, partition: int, epoch: int, seq: int, stream_id: str) -> None:
         line = self._line(partition)
-        if (epoch, seq) >= line.reached:
+        if (epoch, seq) > line.reached:
+            same_life = line.reached[0] == epoch
             line.reached = (epoch, seq)
-            line.stream_id = stream_id
+            line.vouched = Vouched(line.vouched.after_seq, stream_id) if stream_id and same_life else Vouched(seq)
         epoch, seq = line.reached
         while line.heap and line.heap[0][:2] <= (epoch, seq):
             of_epoch, _, _, waiter = heapq.heappop(line.heap)
@@ -204,6 +214,7 @@ class Watermark:
                 await self._read_cursors(connection)
 
     async def _read_cursors(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        cursors = await connection.execute("SELECT partition, epoch, seq, stream_id FROM journal_cursors")
-        for partition, epoch, seq, stream_id in await cursors.fetchall():
-            self._advance(partition, epoch, seq, stream_id)
+        cursors = await connection.execute("SELECT partition, epoch, seq FROM journal_cursors")
+        for partition, epoch, seq in await cursors.fetchall():
+            # What was committed in between, and how, was not heard.
+            self._advance(partition, epoch, seq, "")

@@ -24,7 +24,9 @@ from persistence.tables.reservations import reservation_skus, stock_reservations
 from persistence.tables.webhooks import webhook_deliveries, webhooks
 
 LEDGER_CHANNEL: Final = "holdfast_ledger"
-"""NOTIFY channel of the flusher's commits; payload `partition:epoch:seq:stream_id`."""
+"""NOTIFY channel of the flusher's commits; payload `partition:epoch:seq:stream_id`, the last part empty when something
+was set aside.
+"""
 
 __all__ = [
     "LEDGER_CHANNEL",
