@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import redis
-from msgspec import structs
+from msgspec import Struct, structs
 
-from engine import Engine
+from engine import Engine, EngineSettings
+from engine.bootstrap import open_partition
 from engine.commands import Configure, Confirm
 from engine.identity import split_id
 from inventory import approvals
@@ -23,6 +25,9 @@ from persistence.database_url import psycopg_url
 from persistence.queries.approvals import Approval
 from persistence.queries.transactions import Transaction
 from persistence.watermark import Watermark
+from runtime.embedded_postgres import EmbeddedPostgres
+from runtime.embedded_redis import EmbeddedRedis
+from tests.key_leaks import leaked_keys
 from worker.flusher import Flusher, FlusherSettings
 
 LIMIT = 10
@@ -39,6 +44,7 @@ class Desk:
         self.engine = inventory.engine
         self.client = client
         self.url = psycopg_url(url)
+        self._run = uuid.uuid4().hex
 
     def rows(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -68,12 +74,17 @@ class Desk:
         await self.inventory.committed(result.seq)
 
     async def change(self, kind: Any, sku: str, units: int, **more: Any) -> tuple[Transaction, ...] | Approval:
-        given = {"reason": "because", "actor": CLERK, **more}
+        given = {"reason": "because", "actor": CLERK, **self._own_key(more)}
         return await change_stock(self.inventory, StockChange(kind=kind, lines=((sku, units),), **given))
 
     async def give_back(self, order: str, *lines: tuple[str, int], **more: Any) -> tuple[Transaction, ...] | Approval:
-        given = {"reason": "did not fit", "actor": CLERK, **more}
+        given = {"reason": "did not fit", "actor": CLERK, **self._own_key(more)}
         return await change_stock(self.inventory, StockChange(kind="return", lines=lines, reference=order, **given))
+
+    def _own_key(self, more: dict[str, Any]) -> dict[str, Any]:
+        """Idempotency keys of this test alone."""
+        key = more.get("idempotency_key")
+        return more if key is None else {**more, "idempotency_key": f"{self._run}-{key}"}
 
     async def asked(self, kind: Any, sku: str, units: int, **more: Any) -> str:
         """A change that must wait for approval; its id."""
@@ -103,20 +114,50 @@ class Desk:
             assert sums.get(level.sku, 0) == level.on_hand, level
 
 
-@pytest.fixture
-async def desk(engine: Engine, redis_url: str, redis_client: redis.Redis, database_url: str) -> AsyncIterator[Desk]:
-    flusher = Flusher(redis_url, database_url, QUICK)
+class Store(Struct):
+    """Where one store keeps what it knows."""
+
+    redis: EmbeddedRedis
+    database_url: str
+
+
+@pytest.fixture(scope="session")
+def store(session_folder: Path, postgres_server: EmbeddedPostgres, _template_database: str) -> Iterator[Store]:
+    """One store with its flusher for all of these tests; each uses SKUs of its own."""
+    server = EmbeddedRedis(session_folder / "stock-redis")
+    server.start()
+    name = "stock_tests"
+    postgres_server.create_database(name, template=_template_database)
+    database_url = postgres_server.database_url(name)
+    with server.client() as client:
+        open_partition(client, 1, 0)
+    flusher = Flusher(server.url, database_url, QUICK)
     thread = threading.Thread(target=flusher.run, daemon=True)
     thread.start()
-    database = Database(database_url)
-    watermark = Watermark(database_url)
-    await watermark.start()
-    settings = InventorySettings(approval_units=LIMIT, ledger_timeout_s=15.0)
-    opened = Desk(Inventory(engine, database, watermark, settings), redis_client, database_url)
-    yield opened
-    await opened.check_books()
-    await watermark.close()
-    await database.close()
+    yield Store(server, database_url)
     flusher.stop()
     thread.join(20)
     assert not thread.is_alive()
+    with server.client() as client:
+        leaks = leaked_keys(client)
+    server.stop()
+    postgres_server.drop_database(name)
+    assert not leaks, "keys left behind:\n" + "\n".join(leaks[:20])
+
+
+@pytest.fixture
+async def desk(store: Store) -> AsyncIterator[Desk]:
+    engine = await Engine.connect(store.redis.url, EngineSettings(epoch=1))
+    database = Database(store.database_url)
+    watermark = Watermark(store.database_url)
+    await watermark.start()
+    settings = InventorySettings(approval_units=LIMIT, ledger_timeout_s=15.0)
+    with store.redis.client() as client:
+        opened = Desk(Inventory(engine, database, watermark, settings), client, store.database_url)
+        opened.rows("DELETE FROM approvals")
+        opened.rows("DELETE FROM announcements")
+        yield opened
+        await opened.check_books()
+    await watermark.close()
+    await database.close()
+    await engine.close()
