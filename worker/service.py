@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 
 from engine.engine import Engine, EngineSettings
 from engine.errors import Unavailable
+from inventory.alerts.check import CHECK_JOB
 from inventory.context import Inventory, InventorySettings
 from inventory.job_queue import JobQueue
 from persistence.database import Database
@@ -136,6 +137,9 @@ class Worker:
         """Never keeps the sweeper waiting: a Postgres that is away is this work's own trouble."""
         await inventory.watermark.start()
         jobs = JobQueue(self._settings.jobs_url, JOBS.kinds) if self._settings.jobs_url else None
+        if jobs is not None:
+            # The first start of a store, or one behind a rebuild: no event tells how its stock stands.
+            await jobs.enqueue(CHECK_JOB)
         works: list[Coroutine[Any, Any, None]] = [Announcer(inventory.engine, inventory.database).run(stop)]
         for consumer in consumers(inventory, jobs):
             works.append(Follower(inventory.database, inventory.watermark, consumer).run(stop))

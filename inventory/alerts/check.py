@@ -18,6 +18,8 @@ from inventory.alerts.states import Sighting
 from inventory.context import Inventory
 from persistence.queries import alerts
 
+CHECK_JOB: Final = "alerts.check"
+"""The job that does this: every 15 minutes, and whenever a worker starts."""
 SKUS_A_TRANSACTION: Final = 500
 
 

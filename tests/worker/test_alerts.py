@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+import redis
 from msgspec import structs
 
 from engine import Configure, Engine
@@ -145,6 +146,19 @@ async def test_told_by_webhook_and_by_mail(
             assert alerts(rows) == [("A", OUT, "NOTIFIED")]
     await watermark.close()
     await database.close()
+
+
+async def test_a_worker_that_starts_asks_for_a_check(engine: Engine, job_settings: JobSettings) -> None:
+    """Stock from before there were alerts, or behind a rebuild, is told by no event."""
+    settings = WorkerSettings(job_settings.redis_url, job_settings.database_url, jobs_url=job_settings.jobs_url)
+    stop = asyncio.Event()
+    running_worker = asyncio.create_task(Worker(settings).run(stop))
+    with redis.Redis.from_url(job_settings.jobs_url) as client:
+        await eventually(lambda: client.llen("rq:queue:long") == 1)
+        (job,) = client.lrange("rq:queue:long", 0, -1)
+        assert client.hget(b"rq:job:" + job, "description") == b"alerts.check"
+    stop.set()
+    await running_worker
 
 
 async def test_the_jobs_by_name(engine: Engine, job_settings: JobSettings, rows: Rows) -> None:

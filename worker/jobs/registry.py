@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from inventory.alerts.check import CHECK_JOB
 from inventory.job_queue import JobKind
 from inventory.webhooks.delivery import DELIVER_JOB
 from worker.jobs import alerts, imports, reconciliation, upkeep, webhooks
@@ -71,7 +72,7 @@ JOBS: Final = Registry(
         ),
         RegisteredJob(
             JobKind(
-                name="alerts.check",
+                name=CHECK_JOB,
                 description="Every SKU's alert held against its counters",
                 lane="long",
                 timeout_s=600,
