@@ -161,6 +161,29 @@ _DELIVERY: Final[dict[str, Any]] = {
     "last_status": 204,
     "last_error": None,
 }
+_JOB_RUN: Final[dict[str, Any]] = {
+    "status": "ok",
+    "started_at": _AT,
+    "ended_at": _AT,
+    "duration_ms": 412,
+    "arguments": "",
+    "result": "no hold outlived its deadline since 2026-03-01 10:45 UTC",
+}_ALERT: Final[dict[str, Any]] = {
+    "id": 31,
+    "sku": "MUG-RED",
+    "kind": "LOW_STOCK",
+    "status": "NOTIFIED",
+    "available": 9,
+    "low_stock_threshold": 10,
+    "available_now": 6,
+    "sell_out_seconds": 5400,
+    "raised_at": _AT,
+    "changed_at": _AT,
+    "notified_at": _AT,
+    "resolved_at": None,
+    "resolved_by": None,
+}
+
 EXAMPLES: Final[dict[str, Any]] = {
     "ReserveBody": {"customer_id": "c-1042", "sku": "MUG-RED", "quantity": 2, "ttl_seconds": 900},
     "BatchBody": {
@@ -212,6 +235,8 @@ EXAMPLES: Final[dict[str, Any]] = {
     "OrderView": {"order_id": "o-77", "status": "COMPLETED", "reservations": [_SOLD], "transactions": [_SALE]},
     "DeadLetterView": _DEAD_LETTER,
     "DeadLetterList": {"items": [_DEAD_LETTER], "next_cursor": None},
+    "AlertView": _ALERT,
+    "AlertList": {"items": [_ALERT], "next_cursor": None},
     "KeyBody": {"name": "web shop", "role": "storefront"},
     "KeyView": {"id": "key_3fa1", "name": "web shop", "role": "storefront", "created_at": _AT, "revoked_at": None},
     "NewKeyView": {"id": "key_3fa1", "name": "web shop", "role": "storefront", "key": "hf_shown-only-this-once"},
@@ -224,6 +249,21 @@ EXAMPLES: Final[dict[str, Any]] = {
     "WebhookList": {"items": [_WEBHOOK], "next_cursor": None},
     "DeliveryView": _DELIVERY,
     "DeliveryList": {"items": [_DELIVERY], "next_cursor": None},
+    "JobList": {
+        "items": [
+            {
+                "name": "holds.leftover",
+                "description": "Proof that no hold outlived its deadline, in Redis or in the ledger",
+                "schedule": "*/15 * * * *",
+                "health": "ok",
+                "last_run": _JOB_RUN,
+                "last_ok_at": _AT,
+                "next_run_at": _AT,
+            }
+        ],
+        "queue_reachable": True,
+    },
+    "JobRunList": {"items": [_JOB_RUN]},
     "HealthView": {"status": "alive"},
     "ReadinessView": {
         "status": "ready",
