@@ -168,7 +168,8 @@ _JOB_RUN: Final[dict[str, Any]] = {
     "duration_ms": 412,
     "arguments": "",
     "result": "no hold outlived its deadline since 2026-03-01 10:45 UTC",
-}_ALERT: Final[dict[str, Any]] = {
+}
+_ALERT: Final[dict[str, Any]] = {
     "id": 31,
     "sku": "MUG-RED",
     "kind": "LOW_STOCK",
@@ -183,6 +184,7 @@ _JOB_RUN: Final[dict[str, Any]] = {
     "resolved_at": None,
     "resolved_by": None,
 }
+
 
 EXAMPLES: Final[dict[str, Any]] = {
     "ReserveBody": {"customer_id": "c-1042", "sku": "MUG-RED", "quantity": 2, "ttl_seconds": 900},
