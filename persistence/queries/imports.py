@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final, Literal
 
@@ -159,7 +159,7 @@ async def unfinished(database: Database, idle_s: float) -> Sequence[str]:
     """Ids of imports that somebody should be working on, and nobody has for `idle_s` seconds, oldest first."""
     statement = (
         select(_IMPORT.id)
-        .where(_IMPORT.status.in_(WORKING), _IMPORT.updated_at < func.now() - func.make_interval(secs=idle_s))
+        .where(_IMPORT.status.in_(WORKING), _IMPORT.updated_at < func.now() - timedelta(seconds=idle_s))
         .order_by(_IMPORT.updated_at)
     )
     return [row.id for row in await database.fetch(statement)]
