@@ -124,7 +124,7 @@ class LedgerWriter:
                 self._merge(connection, plan)
                 self._passed("after_merge")
                 self._passed("before_commit")
-                # What was set aside is not what the journal says: then the stream id, which vouches for it, is left out.
+                # The stream id vouches for the journal as Redis has it; what was set aside is not what that says.
                 stream_id = "" if plan.quarantine else _stream_id(plan.stream_id)
                 connection.execute(
                     f"SELECT pg_notify('{LEDGER_CHANNEL}',"
