@@ -81,7 +81,7 @@ class Reader:
         watermark = self._feed.inventory.watermark
         known = Position(*watermark.position(PARTITION))
         if known > self.position:
-            events = await self._feed.tail.between(self.position, known, watermark.stream_id(PARTITION))
+            events = await self._feed.tail.between(self.position, known, watermark.vouched(PARTITION))
             if not events:
                 async with self._feed.archive:
                     events = await log.read_after(self._feed.inventory.database, self.position)

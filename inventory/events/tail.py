@@ -22,7 +22,7 @@ from persistence.database import Database, DatabaseUnavailable
 from persistence.journal_entries import JournalEntry, read_entry
 from persistence.queries import ledger_state
 from persistence.queries.journal_archive import Position
-from persistence.watermark import Watermark
+from persistence.watermark import Vouched, Watermark
 
 EVENTS_AT_ONCE: Final = 500
 """Events given to a reader in one piece."""
@@ -87,11 +87,13 @@ class JournalTail:
                 await task
         self._forget()
 
-    async def between(self, after: Position, until: Position, until_stream_id: str) -> list[LoggedEvent] | None:
-        """The first events after `after`, up to `until`, where the ledger stands with the entry `until_stream_id`.
+    async def between(self, after: Position, until: Position, vouched: Vouched) -> list[LoggedEvent] | None:
+        """The first events after `after`, up to `until`, where the ledger stands; `vouched` as of then.
 
-        None when they are not here. Waits a moment for Redis when the ledger was faster.
+        None when they are not here, or not for certain. Waits a moment for Redis when the ledger was faster.
         """
+        if not vouched.stream_id or after.seq < vouched.after_seq:
+            return None
         if self._task is None or not self._entries or not self._begins_before(after):
             return None
         if self._last() < until:
@@ -105,7 +107,7 @@ class JournalTail:
         if self._entries[0].epoch != until.epoch or end == len(self._entries):
             return None
         found = self._entries[end]
-        if found.last_seq != until.seq or found.stream_id != until_stream_id:
+        if found.last_seq != until.seq or found.stream_id != vouched.stream_id:
             # The ledger has something else under this number: Redis forgot what was read here, and went on.
             self._log.warning("the journal is not what was read of it; reading it again", seq=until.seq)
             self._forget()

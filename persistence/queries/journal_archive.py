@@ -9,16 +9,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from msgspec import Struct
+import msgspec
+from msgspec import Struct, structs
 from sqlalchemy import ColumnElement, and_, delete, or_, select, true, tuple_
 
 from persistence.database import Database, Transaction
-from persistence.journal_entries import JournalEntry, read_entry
-from persistence.tables import follower_cursors, journal_archive, journal_cursors
+from persistence.journal_entries import BadEvent, JournalEntry, read_entry
+from persistence.tables import follower_cursors, journal_archive, journal_cursors, journal_quarantine
 
 _ROW = journal_archive.c
 _CURSOR = journal_cursors.c
 _FOLLOWER = follower_cursors.c
+_SET_ASIDE = journal_quarantine.c
 _KEY: Final = (_ROW.partition, _ROW.epoch, _ROW.last_seq)
 
 
@@ -63,18 +65,43 @@ async def read_after(
 ) -> list[JournalEntry]:
     """Up to `most` entries that hold something after `position`, in order, whole.
 
-    The first one may begin before the position. Raises DatabaseUnavailable.
+    The first one may begin before the position. An event that the ledger set aside stands as BadEvent, whatever it
+    says: nobody should act on what did not happen to the stock. Raises DatabaseUnavailable.
     """
     after = (partition, position.epoch, position.seq)
-    statement = (
-        select(_ROW.stream_id, _ROW.body)
+    found = (
+        select(_ROW.epoch, _ROW.first_seq, _ROW.last_seq, _ROW.stream_id, _ROW.body)
         .where(_ROW.partition == partition, tuple_(*_KEY) > after)
         .order_by(*_KEY)
         .limit(most)
     )
+    rows = await _rows(source, found)
+    if not rows:
+        return []
+    entries = [read_entry(row.stream_id, row.body) for row in rows]
+    # Hardly ever any, and so few that all of these entries' are asked for at once.
+    refused = select(_SET_ASIDE.epoch, _SET_ASIDE.seq, _SET_ASIDE.stream_id, _SET_ASIDE.error).where(
+        _SET_ASIDE.partition == partition,
+        tuple_(_SET_ASIDE.epoch, _SET_ASIDE.seq).between(
+            (rows[0].epoch, rows[0].first_seq), (rows[-1].epoch, rows[-1].last_seq)
+        ),
+        _SET_ASIDE.applied == "nothing",
+    )
+    set_aside = {(row.epoch, row.seq, row.stream_id): row.error for row in await _rows(source, refused)}
     # Only what could be read is archived, and it is as readable now; the type says so.
-    entries = [read_entry(row.stream_id, row.body) for row in await _rows(source, statement)]
-    return [entry for entry in entries if isinstance(entry, JournalEntry)]
+    return [_without(entry, set_aside) for entry in entries if isinstance(entry, JournalEntry)]
+
+
+def _without(entry: JournalEntry, set_aside: dict[tuple[int, int, str], str]) -> JournalEntry:
+    """The entry, with BadEvent in place of what the ledger set aside of it."""
+    if not set_aside:
+        return entry
+    events = list(entry.events)
+    for place, event in enumerate(events):
+        error = set_aside.get((entry.epoch, entry.first_seq + place, entry.stream_id))
+        if error is not None and not isinstance(event, BadEvent):
+            events[place] = BadEvent(msgspec.msgpack.encode(event), error)
+    return structs.replace(entry, events=tuple(events))
 
 
 async def forget(database: Database, before: datetime, followed_before: datetime, most: int, partition: int = 0) -> int:
