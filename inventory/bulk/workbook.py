@@ -53,10 +53,8 @@ def workbook_rows(file: BinaryIO, max_rows: int, max_columns: int) -> Iterator[t
         try:
             with CalamineWorkbook.from_filelike(checked) as workbook:
                 sheet = workbook.get_sheet_by_index(0)
-                first = sheet.start[0] if sheet.start is not None else 0
-                # iter_rows begins at the top of the sheet; blank rows above the data come as rows of nothing.
-                offset = first if sheet.height == sheet.total_height else 0
-                yield from enumerate(sheet.iter_rows(), 1 + offset)
+                # Begins at the top of the sheet, whatever stands there.
+                yield from enumerate(sheet.iter_rows(), 1)
         except (CalamineError, IndexError, ValueError) as error:
             raise UnsupportedFile(f"The workbook cannot be read: {type(error).__name__}.") from error
 
