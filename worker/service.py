@@ -143,6 +143,9 @@ class Worker:
         works: list[Coroutine[Any, Any, None]] = [Announcer(inventory.engine, inventory.database).run(stop)]
         for consumer in consumers(inventory, jobs):
             works.append(Follower(inventory.database, inventory.watermark, consumer).run(stop))
+        if self._settings.orders.stream:
+            self._orders = OrderStream(inventory, self._settings.orders)
+            works.append(self._orders.run(stop))
         try:
             await _run_all(stop, works)
         finally:
