@@ -35,6 +35,12 @@ BENCHMARKS: Final = (
     "flusher",
     "million_holds",
     "memory_per_hold",
+    "history",
+    "low_stock",
+    "alert_delay",
+    "bulk_files",
+    "reconciliation",
+    "event_readers",
 )
 
 ROOT: Final = Path(__file__).resolve().parent.parent

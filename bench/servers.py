@@ -148,6 +148,22 @@ def holdfast_worker(redis_url: str, database_url: str) -> Iterator[int]:
             process.stop(30.0)
 
 
+@contextmanager
+def holdfast_jobs(redis_url: str, database_url: str) -> Iterator[int]:
+    """The job process (RQ) on the ledger core; its process id."""
+    with scratch_folder() as folder:
+        process = HoldfastProcess(
+            "jobs", "jobs", environment=_environment(redis_url, database_url), log_path=folder / "jobs.log"
+        )
+        with on_core(LEDGER):
+            process.launch()
+        try:
+            _wait(process.is_ready, process.process, folder / "jobs.log")
+            yield process.process.pid
+        finally:
+            process.stop(30.0)
+
+
 def _environment(redis_url: str, database_url: str, env: Mapping[str, str] | None = None) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")},
