@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from api.audit import audit_target
 from api.auth import digest_of, new_key
 from api.hot.decode import check_text
 from api.openapi import operation
@@ -29,6 +30,7 @@ async def create_key(request: Request, services: ServicesDep, caller: Admin) -> 
     check_text(body.name, "$.name")
     key = new_key()
     key_id = "key_" + secrets.token_hex(8)
+    audit_target(request, key_id)
     await ApiKeys(services.database).create(
         key_id, name=body.name, role=body.role, key_hash=digest_of(key), created_by=caller.id
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import msgspec
 from fastapi import APIRouter, Path, Request, Response
 
+from api.audit import audit_target
 from api.openapi import operation
 from api.requests import Cursor, Limit, Reader, Reserver, ServicesDep, StockChanger, json_answer, read_json
 from api.schemas import OrderBody, OrderView
@@ -52,6 +53,7 @@ async def report(request: Request, services: ServicesDep, caller: Reserver) -> R
     """Answered once the ledger has it. Repeating an event gives the same answer and changes nothing."""
     event: OrderEvent = await read_json(request, _BODY)
     check_event(event)
+    audit_target(request, event.order_id)
     return json_answer(order_view(await report_order(services.inventory, Reporter(caller.id, caller.owner), event)))
 
 
