@@ -14,7 +14,7 @@ from msgspec import Struct
 from inventory.alerts.check import CHECK_JOB
 from inventory.job_queue import JobKind
 from inventory.webhooks.delivery import DELIVER_JOB
-from worker.jobs import alerts, imports, reconciliation, upkeep, webhooks
+from worker.jobs import alerts, approvals, imports, reconciliation, upkeep, webhooks
 from worker.jobs.context import JobContext
 
 JobFunction = Callable[..., Awaitable[str]]
@@ -133,6 +133,14 @@ JOBS: Final = Registry(
                 schedule=3600,
             ),
             imports.expire,
+        ),
+        RegisteredJob(
+            JobKind(
+                name="approvals.expire",
+                description="Requests for approval that nobody decided in time, and approvals cut short",
+                schedule=60,
+            ),
+            approvals.expire,
         ),
         RegisteredJob(
             JobKind(
