@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from api.schemas import Time
-from persistence.queries.imports import RowError
+from persistence.queries.imports import MovedRow, RowError, ShortRow
 
 ImportState = Literal[
     "PREVIEWING",
@@ -42,10 +42,14 @@ class ChangeList(Struct, frozen=True):
 
 
 class ImportFailureView(Struct, frozen=True):
-    """Why the last step was refused: the problem's code and a sentence."""
+    """Why the last step was refused: the problem's code, a sentence, and the rows that stood in its way."""
 
     code: str
     detail: str
+    rows: list[MovedRow]
+    """Rows whose stock is not what the preview saw."""
+    shortages: list[ShortRow]
+    """SKUs with fewer units free of holds than would be taken."""
 
 
 class ImportSummary(Struct, frozen=True):

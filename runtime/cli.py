@@ -28,24 +28,27 @@ from runtime.settings import describe, unknown_variables
 _ELSEWHERE: Final = {
     "audit": "runtime.audit",
     "export": "runtime.export_command",
+    "import": "runtime.import_command:import_file",
     "replay": "runtime.replay.command",
     "loadtest": "runtime.loadtest.command",
 }
-"""Commands whose module is loaded only when they are asked for: name -> module with a function of that name."""
+"""Commands whose module is loaded only when they are asked for: name -> module with a function of that name,
+or `module:function`."""
 
 
 class _Commands(TyperGroup):
     """Adds the commands that live in modules of their own."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *(name for name, module in _ELSEWHERE.items() if _exists(module))]
+        return [*super().list_commands(ctx), *(name for name, place in _ELSEWHERE.items() if _exists(place))]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        module = _ELSEWHERE.get(cmd_name)
-        if module is None or not _exists(module):
+        place = _ELSEWHERE.get(cmd_name)
+        if place is None or not _exists(place):
             return super().get_command(ctx, cmd_name)
+        module, _, function = place.partition(":")
         single = typer.Typer(add_completion=False)
-        single.command(cmd_name)(getattr(import_module(module), cmd_name))
+        single.command(cmd_name)(getattr(import_module(module), function or cmd_name))
         return typer.main.get_command(single)
 
 
@@ -209,5 +212,5 @@ def main() -> None:
     app()
 
 
-def _exists(module: str) -> bool:
-    return find_spec(module) is not None
+def _exists(place: str) -> bool:
+    return find_spec(place.partition(":")[0]) is not None

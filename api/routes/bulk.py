@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 
 from api.auth import Caller
 from api.openapi import IDEMPOTENCY_KEY, operation
-from api.problems import invalid
+from api.problems import KINDS, invalid
 from api.requests import (
     Cursor,
     Limit,
@@ -282,7 +282,11 @@ def _summary(imported: Import) -> ImportSummary:
         error_count=imported.error_count,
         transactions=imported.changed if imported.status in {"APPLIED", "REVERTED"} else 0,
         progress=round(imported.done / max(1, imported.changed), 4) if working else 1.0,
-        failure=None if failure is None else ImportFailureView(failure.code, failure.detail or failure.code),
+        failure=None
+        if failure is None
+        else ImportFailureView(
+            failure.code, failure.detail or KINDS[failure.code].title, list(failure.rows), list(failure.shortages)
+        ),
         created_by=imported.created_by,
         created_at=timestamp_of(imported.created_at),
         expires_at=timestamp_of(imported.expires_at),
