@@ -94,18 +94,18 @@ def services() -> dict[str, dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["migrate", "api", "worker"])
+@pytest.mark.parametrize("name", ["migrate", "api", "worker", "jobs"])
 def test_compose_sets_only_settings_that_exist(name: str) -> None:
     service = services()[name]
     assert set(service["environment"]) <= VARIABLES
-    assert service["command"] == [name]
+    assert service["command"] == ([name, "work"] if name == "jobs" else [name])
     assert service["read_only"] is True
 
 
 def test_compose_starts_in_order_and_checks_health() -> None:
     for name in ("valkey", "postgres", "api"):
         assert services()[name]["healthcheck"]["test"][0] == "CMD", name
-    for name in ("api", "worker"):
+    for name in ("api", "worker", "jobs"):
         assert services()[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
         assert services()[name]["depends_on"]["valkey"]["condition"] == "service_healthy"
     assert services()["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"

@@ -50,6 +50,12 @@ def audit(data_dir: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=clean_environment(), check=False)
 
 
+def jobs(service: Up, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from runtime.cli import main; main()", "jobs", *arguments]
+    command += ["--data-dir", str(service.data_dir)]
+    return subprocess.run(command, capture_output=True, text=True, env=clean_environment(), check=False)
+
+
 def test_first_start_prints_address_and_keys_once_and_keeps_the_data(start_up: StartUp) -> None:
     first = start_up()
     keys = (first.data_dir / "keys.json").read_text()
@@ -128,7 +134,26 @@ def test_nothing_outlives_a_killed_parent_and_nothing_acknowledged_is_lost(
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-@pytest.mark.parametrize("part", ["process_main api", "process_main worker", "valkey-server", "postgres -D"])
+def test_jobs_are_scheduled_listed_and_run_by_hand(running: Up, wait_until: WaitUntil) -> None:
+    def planned() -> bool:
+        found = json.loads(jobs(running, "--json").stdout)
+        assert found["queue_reachable"] is True
+        return all(job["next_run_at"] for job in found["jobs"] if job["schedule"] is not None)
+
+    wait_until(planned, 60, "every schedule is declared")
+    by_hand = jobs(running, "run", "holds.leftover")
+    assert by_hand.returncode == 0, by_hand.stderr
+    assert re.fullmatch(r"holds.leftover: ok in [\d.]+ s: no hold outlived its deadline since .*\n", by_hand.stdout)
+    listed = jobs(running)
+    assert listed.returncode == 0, listed.stdout + listed.stderr
+    assert re.search(r"^holds.leftover +\*/15 \* \* \* \* .* ok +no hold outlived", listed.stdout, re.MULTILINE)
+    unknown = jobs(running, "run", "none.such")
+    assert (unknown.returncode, "there is no job none.such" in unknown.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "part", ["process_main api", "process_main worker", "process_main jobs", "valkey-server", "postgres -D"]
+)
 def test_a_killed_child_is_reported_and_started_again(running: Up, wait_until: WaitUntil, part: str) -> None:
     said_before = len(running.output)
     victim = running.pids(part)[0]
@@ -292,7 +317,7 @@ def test_the_roles_run_apart_as_in_containers(
     server_folder: Path,
     wait_until: WaitUntil,
 ) -> None:
-    """`migrate`, `worker` and `api`, each a process of its own against given servers, without a data directory."""
+    """`migrate`, `worker`, `api` and `jobs work`, each a process of its own, against given servers."""
     environment = clean_environment() | {
         "HOLDFAST_REDIS_URL": make_redis().url,
         "HOLDFAST_DATABASE_URL": make_postgres().url,
@@ -312,11 +337,11 @@ def test_the_roles_run_apart_as_in_containers(
     log = server_folder / "log"
     with log.open("wb") as output:
         roles = [
-            subprocess.Popen([*holdfast, role], env=environment, stdout=output, stderr=output)
-            for role in ("worker", "api")
+            subprocess.Popen([*holdfast, *role.split()], env=environment, stdout=output, stderr=output)
+            for role in ("worker", "api", "jobs work")
         ]
     try:
-        wait_until(lambda: log.read_text().count(" is ready") == 2, 60, "both say that they are ready")
+        wait_until(lambda: log.read_text().count(" is ready") == 3, 60, "all say that they are ready")
         url = re.findall(r"http://[\d.:]+", log.read_text())[0]
         wait_until(lambda: httpx.get(f"{url}/readyz").status_code == 200, 60, "ready")
         with httpx.Client(base_url=url, headers={"Authorization": "Bearer an-admin-key-of-some-length"}) as client:
@@ -326,5 +351,5 @@ def test_the_roles_run_apart_as_in_containers(
         for role in roles:
             role.terminate()
         codes = [role.wait(60) for role in roles]
-    assert codes == [0, 0], log.read_text()
+    assert codes == [0, 0, 0], log.read_text()
     assert not (server_folder / "never-made").exists()

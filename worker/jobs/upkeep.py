@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from inventory.leftover_holds import AT_MOST, leftover_holds
+from inventory.leftover_holds import AT_MOST, GRACE_S, leftover_holds
 from inventory.retention import forget_old_records
 from persistence.queries import job_runs
 from worker.jobs.context import JobContext
@@ -17,6 +17,8 @@ LEFTOVER_JOB: Final = "holds.leftover"
 FIRST_LOOK_BACK: Final = timedelta(days=1)
 OVERLAP: Final = timedelta(hours=1)
 """How far a look goes back behind the last one that found nothing."""
+SETTLE_S: Final = GRACE_S
+"""Between the two looks that must agree."""
 SHOWN: Final = 5
 
 
@@ -38,7 +40,7 @@ async def prove_no_leftovers(context: JobContext) -> str:
     last = (await job_runs.latest(context.inventory.database, [LEFTOVER_JOB])).get(LEFTOVER_JOB)
     seen_until = None if last is None else last.last_ok_at
     since = datetime.now(UTC) - FIRST_LOOK_BACK if seen_until is None else seen_until - OVERLAP
-    found = await leftover_holds(context.inventory, since)
+    found = await leftover_holds(context.inventory, since, SETTLE_S)
     if not found:
         return f"no hold outlived its deadline since {since:%Y-%m-%d %H:%M} UTC"
     number = f"{len(found)} or more" if len(found) >= AT_MOST else str(len(found))
