@@ -46,7 +46,7 @@ class Chunk(Struct, Generic[T], frozen=True):
     """Where to go on; 0 at the end. An item may come twice; one that is there from start to end comes at least once."""
 
 
-class Counters(Struct, frozen=True):
+class Counters(Struct, frozen=True, gc=False):
     """One SKU's counters. `on_hand` is -1 when the field cannot be read."""
 
     sku: str
@@ -54,7 +54,7 @@ class Counters(Struct, frozen=True):
     reserved: int
 
 
-class Deadline(Struct, frozen=True):
+class Deadline(Struct, frozen=True, gc=False):
     """One live hold as the deadline set has it."""
 
     reservation_id: str

@@ -5,6 +5,7 @@ Owns loading and following; never compares (reconcile.py does).
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from engine.store_reader import Moment, StoreReader
@@ -17,8 +18,10 @@ from persistence.queries import reconciliation as ledger
 OVERDUE_MS: Final = 600_000
 """A hold that ended this long before the first one in Redis, and is still ACTIVE in Postgres, is found only by a deep
 run: the index by deadline then spares reading all that ever was."""
-JOURNAL_CHUNK: Final = 64
-"""Entries in one read: as the flusher does, so that no answer holds Redis for long."""
+JOURNAL_CHUNK: Final = 16
+"""Entries in one read, each up to 512 commands: no answer may hold Redis, or decoding it the event loop, for long."""
+MOVED_AT_ONCE: Final = 128
+"""Events after which others on the event loop get their turn."""
 
 
 class JournalTrimmed(ReconciliationUnknown):
@@ -32,6 +35,7 @@ class Follower:
         self.shadow = shadow
         self._reader = reader
         self._stream_id = stream_id
+        self._moved = 0
         self._ahead: list[JournalEntry] = []
         """Entries that were read and come after the moment that was asked for."""
 
@@ -51,6 +55,10 @@ class Follower:
                 raise ReconciliationUnknown(f"Entry {entry.stream_id} of the journal goes past event {moment.seq}.")
             del self._ahead[0]
             shadow.apply(entry)
+            self._moved += len(entry.events)
+            if self._moved > MOVED_AT_ONCE:
+                self._moved = 0
+                await asyncio.sleep(0)
 
     async def _read(self) -> list[JournalEntry]:
         """The entries that come next; at least one. Raises JournalTrimmed."""

@@ -19,7 +19,7 @@ from engine.events import Adjusted, Amended, Announced, Configured, Confirmed, E
 from persistence.journal_entries import BadEvent, JournalEntry
 
 
-class ShadowHold(Struct, frozen=True):
+class ShadowHold(Struct, frozen=True, gc=False):
     """A live hold as it must be."""
 
     lines: str

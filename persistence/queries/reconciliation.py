@@ -26,8 +26,8 @@ from persistence.tables import (
     stock_reservations,
 )
 
-ROWS: Final = 2_000
-"""Rows fetched at a time."""
+ROWS: Final = 500
+"""Rows fetched at a time: whoever reads them shares its event loop with requests."""
 
 _LEVEL = inventory_levels.c
 _LEDGER = inventory_transactions.c
@@ -42,7 +42,7 @@ class LedgerPosition(Struct, frozen=True):
     stream_id: str
 
 
-class LedgerLevel(Struct, frozen=True):
+class LedgerLevel(Struct, frozen=True, gc=False):
     """A SKU as `inventory_levels` has it."""
 
     sku: str
@@ -57,7 +57,7 @@ class HeldLine(Struct, frozen=True):
     quantity: int
 
 
-class LedgerHold(Struct, frozen=True):
+class LedgerHold(Struct, frozen=True, gc=False):
     """An ACTIVE reservation."""
 
     id: str
