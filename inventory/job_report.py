@@ -70,8 +70,8 @@ def _report(kind: JobKind, last: LastRuns | None, planned: PlannedRun | None, no
 
 
 def _health(kind: JobKind, run: JobRun | None, planned: PlannedRun | None, now: datetime) -> Health:
-    if run is not None and run.status == "running" and now > run.deadline_at + timedelta(seconds=LATE_S):
-        return "lost"
+    if run is not None and run.status == "running":
+        return "lost" if now > run.deadline_at + timedelta(seconds=LATE_S) else "running"
     if _is_overdue(kind, run, planned, now):
         return "overdue"
     if run is None:

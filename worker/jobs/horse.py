@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -37,6 +38,7 @@ from worker.jobs.running import run_job
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 LONGEST_RECONNECT_PAUSE_S: Final = 2.0
+CONNECT_AGAIN_S: Final = 0.5
 
 logger = structlog.get_logger("holdfast.jobs")
 
@@ -52,6 +54,7 @@ def work(settings: JobSettings, registry: Registry, lanes: Sequence[Lane]) -> No
     moment: whoever called starts it anew.
     """
     connection = Redis.from_url(settings.jobs_url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=5)
+    _wait_for(connection)
     job_class = _job_class(settings, registry)
     worker = _RqWorker(
         [Queue(lane, connection=connection, job_class=job_class, serializer=JSONSerializer) for lane in lanes],
@@ -64,6 +67,20 @@ def work(settings: JobSettings, registry: Registry, lanes: Sequence[Lane]) -> No
     )
     worker.settings = settings
     worker.work(logging_level="WARNING")
+
+
+def _wait_for(connection: Redis) -> None:
+    """Return once the jobs' Redis answers; say once why it does not. A signal ends the process meanwhile."""
+    told = False
+    while True:
+        try:
+            connection.ping()
+            return
+        except RedisError as error:
+            if not told:
+                logger.error("job worker waits for the jobs' Redis", reason=f"{type(error).__name__}: {error}")
+            told = True
+        time.sleep(CONNECT_AGAIN_S)
 
 
 def end_with_parent(death_signal: signal.Signals, parent: int) -> None:
