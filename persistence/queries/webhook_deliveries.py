@@ -138,7 +138,8 @@ async def record_outcomes(transaction: Transaction, outcomes: Sequence[AttemptOu
         " FROM unnest(CAST(:ids AS bigint[]), CAST(:statuses AS text[]), CAST(:nexts AS double precision[]),"
         " CAST(:http AS integer[]), CAST(:errors AS text[]))"
         " AS new (id, status, next_s, last_status, last_error)"
-        " WHERE d.id = new.id AND d.status = 'PENDING'"
+        # A job whose lease had ended may come late: it never takes back what another one has done.
+        " WHERE d.id = new.id AND (d.status = 'PENDING' OR new.status = 'DELIVERED')"
     )
     await transaction.execute(
         statement,

@@ -19,7 +19,7 @@ from inventory.webhooks.delivery import DELIVER_JOB, deliver, outcome_of, pause_
 from inventory.webhooks.sender import Attempt
 from inventory.webhooks.signing import SigningSecrets, new_secret, signature_headers
 from inventory.webhooks.sweep import forget_old_deliveries, sweep_webhooks
-from persistence.queries.webhook_deliveries import DueDelivery
+from persistence.queries.webhook_deliveries import AttemptOutcome, DueDelivery, record_outcomes
 from persistence.queries.webhooks import claim_webhook
 from tests.inventory.webhooks.conftest import Shop
 from tests.inventory.webhooks.receiver import Received, Receiver
@@ -278,6 +278,23 @@ async def test_two_jobs_at_once_send_nothing_twice(shop: Shop, receiver: Receive
     told = await asyncio.gather(*(deliver(shop.inventory, shop.jobs, webhook) for _ in range(6)))
     assert sorted(told)[0] == "60 delivered, 0 failed"
     assert len(receiver.requests) == len(set(receiver.ids)) == 60
+
+
+async def test_a_job_that_comes_late_takes_no_delivery_back(shop: Shop, receiver: Receiver) -> None:
+    sku = await shop.sku("MUG")
+    webhook, _ = await shop.webhook(receiver)
+    await shop.adjust(sku)
+    await shop.deliver(webhook)
+    ((number,),) = shop.rows("SELECT id FROM webhook_deliveries")
+    async with shop.inventory.database.transaction() as transaction:
+        await record_outcomes(transaction, [AttemptOutcome(number, "PENDING", 5, 500, "HTTP 500")])
+    assert shop.log(webhook) == [("stock.adjusted", "DELIVERED", 1, 204, None)]
+    # The other way round the better news is the true one.
+    await subscriptions.delete_webhook(shop.inventory, webhook)
+    shop.rows("UPDATE webhook_deliveries SET status = 'DISCARDED', delivered_at = NULL")
+    async with shop.inventory.database.transaction() as transaction:
+        await record_outcomes(transaction, [AttemptOutcome(number, "DELIVERED", 0, 204, None)])
+    assert shop.statuses(webhook) == ["DELIVERED"]
 
 
 async def test_what_comes_while_a_job_sends_is_asked_for_again(shop: Shop, receiver: Receiver) -> None:
