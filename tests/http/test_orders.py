@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import redis
 import inventory.orders
 from engine import Configure
 from engine.errors import OutcomeUnknown
-from persistence.queries import order_dead_letters
+from persistence.queries import order_dead_letters, orders
 from tests.http.conftest import Shop, assert_problem
 from tests.waiting import wait_until
 
@@ -267,11 +268,49 @@ def test_created_races_cancelled(one_shop: Shop) -> None:
         assert cancelling.result().status_code == 200
         if adding.result().status_code != 200:
             assert_problem(adding.result(), 409, "order-cancelled")
-        else:
-            # Sold just before: then the cancellation has it as well.
-            client.post(ORDERS, json=cancelled(order)).raise_for_status()
         client.delete(f"/inventory/reserve/{second['id']}")
         assert one_shop.level(sku) == (100, 0)
+
+
+@pytest.mark.parametrize("step", ["_sell", "_put_back"])
+def test_the_other_comes_in_the_middle(one_shop: Shop, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """An order is cancelled between a sale's look and its change; an order grows between a cancellation's."""
+    sku, order = one_shop.sku(100), fresh()
+    first, second = one_shop.reserve(sku, 1), one_shop.reserve(sku, 2)
+    client = one_shop.as_("storefront")
+    client.post(ORDERS, json=created(order, first)).raise_for_status()
+    here, other = created(order, second), cancelled(order)
+    if step == "_put_back":
+        here, other = other, here
+    real, others = getattr(inventory.orders, step), []
+
+    async def interrupted(*arguments: Any) -> Any:
+        if not others:
+            others.append("on its way")
+            others.append(await asyncio.to_thread(client.post, ORDERS, json=other))
+        return await real(*arguments)
+
+    monkeypatch.setattr(inventory.orders, step, interrupted)
+    answer = client.post(ORDERS, json=here)
+    assert others[1].status_code == 200, others[1].text
+    if step == "_sell":
+        assert_problem(answer, 409, "order-cancelled")
+    else:
+        assert [row["quantity"] for row in answer.json()["transactions"]] == [1, 2]
+    assert one_shop.level(sku) == (100, 0)
+
+
+def test_a_change_that_was_still_on_its_way_counts_once(one_shop: Shop) -> None:
+    """Two cancellations that have both seen the same ledger, as when the first died with its command sent."""
+    sku, order = one_shop.sku(9), fresh()
+    client = one_shop.as_("storefront")
+    client.post(ORDERS, json=created(order, one_shop.reserve(sku, 4))).raise_for_status()
+    services = one_shop.running.services
+    ledger = one_shop.running.run(lambda: orders.ledger_of(services.database, order))
+    for _ in range(2):
+        one_shop.running.run(lambda: inventory.orders._put_back(services.inventory, "storefront", ledger, "twice"))
+    assert one_shop.level(sku) == (9, 0)
+    assert [row["quantity"] for row in client.post(ORDERS, json=cancelled(order)).json()["transactions"]] == [4]
 
 
 def test_dead_letters_are_listed_and_retried(one_shop: Shop) -> None:
