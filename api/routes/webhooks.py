@@ -9,6 +9,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
 from msgspec import UNSET, UnsetType
 
+from api.audit import audit_target
 from api.hot.decode import check_text
 from api.openapi import operation
 from api.requests import Admin, Cursor, Limit, ServicesDep, json_answer, read_json
@@ -35,6 +36,7 @@ async def create_webhook(request: Request, services: ServicesDep, caller: Admin)
     body = await read_json(request, _BODY)
     check_text(body.url, "$.url")
     webhook, secret = await subscriptions.create_webhook(services.inventory, body.url, body.events, caller.id)
+    audit_target(request, webhook.id)
     return json_answer(_view(webhook, secret), 201)
 
 

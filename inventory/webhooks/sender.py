@@ -28,6 +28,7 @@ TOTAL_TIMEOUT_S: Final = 10.0
 MAX_ANSWER_BYTES: Final = 4096
 """Of the answer's body; more is not read, and the connection is given up."""
 CONNECTIONS: Final = 8
+KEEP_ALIVE_S: Final = 15.0
 MAX_RETRY_AFTER_S: Final = 86_400
 USER_AGENT: Final = "Holdfast-Webhooks/1"
 
@@ -62,13 +63,9 @@ class Sender:
     def __init__(
         self, *, allow_private: bool, resolve: Resolver = system_resolver, tls: ssl.SSLContext | None = None
     ) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls or httpcore.default_ssl_context(),
-            max_connections=CONNECTIONS,
-            keepalive_expiry=15,
-            retries=0,
-            network_backend=_CheckedBackend(resolve, allow_private),
-        )
+        self._backend = _CheckedBackend(resolve, allow_private)
+        self._tls = tls
+        self._pool: httpcore.AsyncConnectionPool | None = None
 
     async def __aenter__(self) -> Sender:
         return self
@@ -76,7 +73,8 @@ class Sender:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._pool.aclose()
+        if self._pool is not None:
+            await self._pool.aclose()
 
     async def post(self, endpoint: Endpoint, body: bytes, headers: Mapping[str, str]) -> Attempt:
         """POST `body` as JSON. Never raises for what the network or the receiver does."""
@@ -103,7 +101,7 @@ class Sender:
         }
         sent.update(headers)
         limits = {"connect": CONNECT_TIMEOUT_S, "read": TOTAL_TIMEOUT_S, "write": TOTAL_TIMEOUT_S}
-        async with self._pool.stream(
+        async with self._connections(endpoint.scheme).stream(
             "POST", url, headers=sent, content=body, extensions={"timeout": limits}
         ) as response:
             read = 0
@@ -116,6 +114,19 @@ class Sender:
             return Attempt(status)
         error = f"HTTP {status}: redirects are not followed" if 300 <= status < 400 else f"HTTP {status}"
         return Attempt(status, error, _retry_after_s(response.headers))
+
+    def _connections(self, scheme: str) -> httpcore.AsyncConnectionPool:
+        if self._pool is None:
+            # Reading the authorities costs more than anything else a job does: only when there is a use for them.
+            tls = self._tls or (httpcore.default_ssl_context() if scheme == "https" else None)
+            self._pool = httpcore.AsyncConnectionPool(
+                ssl_context=tls,
+                max_connections=CONNECTIONS,
+                keepalive_expiry=KEEP_ALIVE_S,
+                retries=0,
+                network_backend=self._backend,
+            )
+        return self._pool
 
 
 class _CheckedBackend(AsyncNetworkBackend):
