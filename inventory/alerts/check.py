@@ -50,9 +50,9 @@ async def check_alerts(inventory: Inventory) -> CheckReport:
 
 async def _check_some(inventory: Inventory, skus: list[str]) -> int:
     async with inventory.database.transaction() as transaction:
-        # Looked at while nobody else may write: whatever happens to these SKUs from here on is a later event, which the
-        # follower of the journal takes after us.
-        await alerts.one_writer(transaction)
+        # Looked at while no batch of the journal is half taken: whatever happens to these SKUs from here on is a later
+        # event, and is taken after us.
+        await alerts.checking(transaction)
         state = await inventory.engine.journal_state()
         if state.epoch != inventory.settings.epoch:
             raise NotReady(f"Redis is of epoch {state.epoch}, this process of {inventory.settings.epoch}")

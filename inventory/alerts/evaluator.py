@@ -89,6 +89,7 @@ class StockAlerts:
         await self._learn(entries)
         watched = self._read(entries)
         if watched:
+            await alerts.following(transaction)
             await evaluate(transaction, watched, self._rules)
 
     async def committed(self) -> None:

@@ -25,7 +25,8 @@ Episode = Literal["open", "muted", "fading", "over"]
 
 _ROW = alerts.c
 _WRITER: Final = 0x484F_4C44_0005
-"""Key of the advisory lock."""
+_FOLLOWING: Final = 0x484F_4C44_0006
+"""Keys of advisory locks; who takes both takes _FOLLOWING first."""
 _ROWS_A_STATEMENT: Final = 500
 
 
@@ -68,6 +69,16 @@ class AlertFilter(Struct, frozen=True):
 async def one_writer(transaction: Transaction) -> None:
     """Wait until no other transaction writes alerts, and keep others from it until this one ends."""
     await transaction.execute(select(func.pg_advisory_xact_lock(_WRITER)))
+
+
+async def following(transaction: Transaction) -> None:
+    """Keep checks out until this transaction ends: it looks at alerts for what the journal says."""
+    await transaction.execute(select(func.pg_advisory_xact_lock_shared(_FOLLOWING)))
+
+
+async def checking(transaction: Transaction) -> None:
+    """Wait until no transaction is `following`, and let none begin until this one ends."""
+    await transaction.execute(select(func.pg_advisory_xact_lock(_FOLLOWING)))
 
 
 async def current(transaction: Transaction, skus: Iterable[str]) -> dict[str, Alert]:

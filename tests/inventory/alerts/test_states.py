@@ -152,6 +152,14 @@ def test_fading_low_that_runs_out_is_told() -> None:
     assert (alert.id, alert.kind, alert.status, alert.told_again, told) == (7, OUT, "PENDING", True, ["stock.out"])
 
 
+@pytest.mark.parametrize(("ms", "same"), [(999, True), (1000, False)])
+def test_how_long_it_is_the_same_alert(ms: int, same: bool) -> None:
+    alert, _, ended = tell(f"11 @{ms} 9", known(status="NOTIFIED", notified_ms=1))
+    assert alert is not None
+    assert (alert.id == 7, alert.status) == ((True, "NOTIFIED") if same else (False, "PENDING"))
+    assert [one.id for one in ended] == ([] if same else [7])
+
+
 def test_whatever_happens_the_rules_hold() -> None:
     """10,000 random sightings: the table's own conditions, one alert at a time, news only with a reason."""
     seed = random.randrange(2**32)
