@@ -10,6 +10,7 @@ COPY pyproject.toml requirements.lock README.md ./
 COPY engine engine
 COPY lua lua
 COPY persistence persistence
+COPY inventory inventory
 COPY worker worker
 COPY api api
 COPY runtime runtime

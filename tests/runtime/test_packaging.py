@@ -20,7 +20,7 @@ from runtime.settings import Settings
 ROOT = Path(__file__).parent.parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-PACKAGES = ("engine", "lua", "persistence", "worker", "api", "runtime")
+PACKAGES = ("engine", "lua", "persistence", "inventory", "worker", "api", "runtime")
 VARIABLES = {f"HOLDFAST_{name.upper()}" for name in Settings.model_fields}
 
 

@@ -304,7 +304,7 @@ def _python_for(uid: int, folder: Path) -> tuple[dict[str, str], list[str]]:
         shutil.copytree(packages, folder / "packages")
         packages = folder / "packages"
     if not can_enter(project, user):
-        for part in ("api", "engine", "lua", "persistence", "runtime", "worker"):
+        for part in ("api", "engine", "inventory", "lua", "persistence", "runtime", "worker"):
             shutil.copytree(project / part, folder / "project" / part)
         project = folder / "project"
     environment |= {"PYTHONHOME": str(base), "PYTHONPATH": f"{project}:{packages}", "PYTHONDONTWRITEBYTECODE": "1"}
