@@ -130,6 +130,8 @@ class FlushPlan:
         self._missing_before = dict(book.missing)
         self._at_ms = 0
         self._at = 0
+        self._repair_id = ""
+        """Of the repair whose own event is being added."""
         self._text_was_cleaned = False
         self._actors: dict[str, bytes] = {}
         self._appliers: dict[type, Callable[[int, Any], None]] = {
@@ -295,7 +297,9 @@ class FlushPlan:
             + self._actor(event.actor)
             + text_field(self._clean(event.reason, MAX_REASON))
         )
+        self._repair_id = event.reference_id if event.reference_type == "Reconciliation" else ""
         self._move(seq, self._lines(event.lines), 1, fields)
+        self._repair_id = ""
 
     def _configured(self, seq: int, event: Configured) -> None:
         lines = self._lines(event.lines)
@@ -379,7 +383,9 @@ class FlushPlan:
     def _correction(self, seq: int, sku: str, difference: int) -> Correction | None:
         used = {correction.id for correction, _ in self.corrected}
         for correction in self._book.corrections(sku):
-            if correction.difference == difference and correction.after_seq < seq and correction.id not in used:
+            proven = correction.done or correction.repair_id == self._repair_id
+            fits = correction.difference == difference and correction.after_seq < seq
+            if proven and fits and correction.id not in used:
                 return correction
         return None
 

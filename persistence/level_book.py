@@ -30,7 +30,7 @@ class KnownLevel:
 
 
 class Correction(Struct, frozen=True):
-    """A break of one SKU's on_hand that a repair has authorised: taken over once, at an event after `after_seq`."""
+    """A break of one SKU's on_hand that a repair has on record: taken over once, at an event after `after_seq`."""
 
     id: int
     difference: int
@@ -38,6 +38,9 @@ class Correction(Struct, frozen=True):
     repair_id: str
     reason: str
     created_by: str
+    done: bool
+    """The repair that takes it back is known to be in the journal. Before that only the repair's own event proves it:
+    a break whose repair may still be refused must not become the ledger's truth."""
 
 
 class LevelBook:

@@ -3,10 +3,10 @@
 Owns which differences are safe to repair and in which order that is done; never touches a counter itself.
 
 A counter that was changed outside the engine is off by the same number whatever the SKU does meanwhile, so it is moved
-back by that number and no sale has to stop for it. First the difference is put on record, which authorises the flusher
-to take it over where it shows in the journal; then the engine's Repair moves the counter. The ledger so gets two rows:
-the drift as it came, and its repair, both with the reason and who asked. If it is cut off in between, the next repair
-finishes it: by sending the same command again, or by what journal and ledger have of it.
+back by that number and no sale has to stop for it. First the difference is put on record, then the engine's Repair
+moves the counter; once that is known to be done, or where its own event stands, the flusher takes the drift over as a
+row of the ledger, and the repair as another, both with the reason and who asked. If it is cut off in between, the next
+repair finishes it: by sending the same command again, or by what journal and ledger have of it.
 
 Truth is what ledger and journal say. Where Postgres contradicts itself, or an event was lost, there is no such truth to
 repair to, and the difference is left to a person.

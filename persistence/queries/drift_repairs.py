@@ -51,7 +51,7 @@ def repair_lock(database: Database, partition: int) -> AbstractAsyncContextManag
 
 
 async def begin(database: Database, partition: int, repair: DriftRepair, corrections: Sequence[CorrectionLine]) -> None:
-    """Put a repair on record and authorise its corrections, together. Raises DatabaseUnavailable."""
+    """Put a repair and its corrections on record, together, before it is done. Raises DatabaseUnavailable."""
     async with database.transaction() as transaction:
         await transaction.execute(
             insert(drift_repairs).values(
@@ -81,7 +81,7 @@ async def begin(database: Database, partition: int, repair: DriftRepair, correct
 
 
 async def done(database: Database, repair_id: str, seq: int) -> None:
-    """Its event is in the journal. Raises DatabaseUnavailable."""
+    """Its event is in the journal: the flusher may take its corrections over. Raises DatabaseUnavailable."""
     await database.write(update(drift_repairs).where(_REPAIR.id == repair_id).values(seq=seq))
 
 

@@ -117,12 +117,12 @@ async def test_damage_is_named_and_nothing_is_changed_unasked(store: AuditedStor
     assert store.rows("SELECT count(*) FROM drift_repairs") == [(0,)]
 
 
-@pytest.mark.parametrize("reason", [(), ("--reason", "  x "), ("--reason", "x" * 501)])
-async def test_a_repair_without_a_reason_is_refused(store: AuditedStore, reason: tuple[str, ...]) -> None:
+async def test_a_repair_without_a_reason_is_refused(store: AuditedStore) -> None:
     store.drift("A", on_hand=1)
-    done = await store.audit("--repair", "--yes", *reason)
-    assert done.exit_code == 2
-    assert "--reason" in done.output
+    for reason in ((), ("--reason", "  x "), ("--reason", "x" * 501)):
+        done = await store.audit("--repair", "--yes", *reason)
+        assert done.exit_code == 2
+        assert "--reason" in done.output
     assert store.counters("A")[0] == 94
 
 

@@ -157,22 +157,20 @@ async def test_a_hold_that_ends_in_that_moment_gets_no_deadline(store: Store) ->
     assert not store.client.exists(KEYS.deadlines)
 
 
-@pytest.mark.parametrize(
-    "damage", ["UPDATE inventory_levels SET on_hand = on_hand + 1", "DELETE FROM inventory_transactions"]
-)
-async def test_where_the_ledger_contradicts_itself_a_person_decides(store: Store, damage: str) -> None:
+async def test_where_the_ledger_contradicts_itself_a_person_decides(store: Store) -> None:
     await store.flushed()
     store.rows("ALTER TABLE inventory_transactions DISABLE TRIGGER USER")
-    store.rows(f"{damage} WHERE sku = 'S-4'")
-    store.drift("S-4", on_hand=3)
-    store.drift("S-5", on_hand=3)
+    store.rows("UPDATE inventory_levels SET on_hand = on_hand + 1 WHERE sku = 'S-3'")
+    store.rows("DELETE FROM inventory_transactions WHERE sku = 'S-4'")
+    for sku in ("S-3", "S-4", "S-5"):
+        store.drift(sku, on_hand=3)
     plan = await plan_repair(store.inventory, await reconcile(store.inventory))
     assert [one.sku for one in plan.counters] == ["S-5"]
-    assert {one.why for one in plan.left if one.drift.counter == "on_hand"} == {
-        "the ledger contradicts itself about this SKU"
+    assert {(one.drift.sku, one.why) for one in plan.left if one.drift.counter == "on_hand"} == {
+        (sku, "the ledger contradicts itself about this SKU") for sku in ("S-3", "S-4")
     }
     await repair(store.inventory, **WHY)
-    assert store.counters("S-4") == (100_003, 0)
+    assert [store.counters(sku) for sku in ("S-3", "S-4", "S-5")] == [(100_003, 0), (100_003, 0), (100_000, 0)]
 
 
 async def test_an_event_in_quarantine_may_explain_it(store: Store) -> None:
@@ -202,16 +200,36 @@ async def test_what_the_state_machine_refuses_is_void(store: Store) -> None:
     """More is reserved than the repaired counter would have: taking it back would promise what is not there."""
     await store.engine.reserve([("S-4", 100_000)], customer_id="ann", ttl_ms=600_000)
     store.drift("S-4", on_hand=3)
-    await store.engine.reserve([("S-4", 2)], customer_id="ann", ttl_ms=600_000)
+    too_many = await store.engine.reserve([("S-4", 2)], customer_id="ann", ttl_ms=600_000)
     await eventually(lambda: store.flusher.status.state == "halted")
     (done,) = await repair(store.inventory, **WHY)
     assert done.outcome == "refused: inconsistent"
     assert store.counters("S-4") == (100_003, 100_002)
-    assert store.rows("SELECT count(*) FROM level_corrections WHERE applied_seq IS NULL AND void IS NULL") == [(0,)]
+    assert store.rows("SELECT applied_seq, void FROM level_corrections") == [(None, "inconsistent")]
+    assert [(one.counter, one.sku) for one in (await reconcile(store.inventory)).drift] == [("on_hand", "S-4")]
+    assert store.flusher.status.state == "halted"
+    await store.engine.release(too_many.id)
+    await repair(store.inventory, **WHY)
+    await in_order(store)
+    assert on_record(store, "S-4") == [(3, *ADJUSTED), (-3, *ADJUSTED)]
 
 
-@pytest.mark.parametrize("arrived", [True, False])
-@pytest.mark.parametrize("age_s", [0, 7200])
+async def test_a_break_is_not_taken_over_before_its_repair_is_done(store: Store) -> None:
+    sku = SKUS[8]
+    await store.flushed()
+    store.drift(sku, on_hand=3)
+    line = drift_repairs.CorrectionLine(sku, 3, 0)
+    begun = drift_repairs.DriftRepair("a" * 24, 1, ((sku, -3, 0),), WHY["reason"], WHY["actor"])
+    await drift_repairs.begin(store.inventory.database, 0, begun, [line])
+    await store.engine.reserve([(sku, 1)], customer_id="ann", ttl_ms=600_000)
+    await eventually(lambda: store.flusher.status.state == "halted")
+    await eventually(lambda: store.rows("SELECT count(*) FROM flusher_status WHERE state = 'halted'") == [(1,)])
+    assert on_record(store, sku) == []
+    await repair(store.inventory, **WHY)
+    await in_order(store)
+
+
+@pytest.mark.parametrize(("arrived", "age_s"), [(True, 0), (True, 7200), (False, 7200)])
 async def test_a_repair_that_was_cut_off_is_finished(
     store: Store, monkeypatch: pytest.MonkeyPatch, arrived: bool, age_s: int
 ) -> None:
