@@ -50,7 +50,7 @@ from api.routes import (
     webhooks,
 )
 from api.services import Services
-from api.uploads import FORM_BYTES, UPLOAD_PATHS
+from api.uploads import body_limits, ending_unread, is_upload
 from engine.errors import HoldfastError
 from inventory.events.feed import EventFeed
 from inventory.refusals import Refusal
@@ -125,11 +125,9 @@ class Application:
         exchange.read_headers(scope["headers"])
         request_id = exchange.log_id()
         settings = self.services.settings
-        is_upload = scope["path"] in UPLOAD_PATHS
-        limit = settings.max_upload_bytes + FORM_BYTES if is_upload else settings.max_body_bytes
+        limit, patience_s = body_limits(settings, scope)
         status, began = 500, 0.0
         taken, complete = 0, False
-        patience_s = settings.upload_timeout_s if is_upload else settings.body_timeout_s
         deadline = asyncio.get_running_loop().time() + patience_s
 
         async def limited_receive() -> asgi.Message:
@@ -147,6 +145,9 @@ class Application:
             if taken > limit:
                 raise asgi.too_large(limit)
             return message
+
+        if is_upload(scope):
+            send = ending_unread(send, receive, lambda: complete)
 
         async def marked_send(message: asgi.Message) -> None:
             nonlocal status, began

@@ -5,16 +5,19 @@ Owns the limits of an upload and how its fields are read; never what is in the f
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, BinaryIO, Final
 
 from fastapi import Request
 from msgspec import Struct
 from starlette.datastructures import UploadFile
+from starlette.requests import ClientDisconnect
 
+from api.hot import asgi
 from api.hot.decode import check_text
 from api.problems import Problem, invalid
+from api.services import ApiSettings
 
 UPLOAD_PATHS: Final = frozenset({"/inventory/bulk-update", "/inventory/products/import"})
 """Paths whose bodies may be as large as a file."""
@@ -33,6 +36,39 @@ class ReceivedFile(Struct, frozen=True):
     fields: dict[str, str]
 
 
+def is_upload(scope: asgi.Scope) -> bool:
+    """True if the body of this request may be as large as a file."""
+    return scope["method"] == "POST" and scope["path"] in UPLOAD_PATHS
+
+
+def body_limits(settings: ApiSettings, scope: asgi.Scope) -> tuple[int, float]:
+    """How many bytes the body of this request may have, and how many seconds it may take."""
+    if is_upload(scope):
+        return settings.max_upload_bytes + FORM_BYTES, settings.upload_timeout_s
+    return settings.max_body_bytes, settings.body_timeout_s
+
+
+def ending_unread(send: asgi.Send, receive: asgi.Receive, complete: Callable[[], bool]) -> asgi.Send:
+    """A `send` that ends the connection after an answer that came before the body was `complete`.
+
+    What is left of an upload that was refused may never end, and the server would read it for as long as it comes.
+    """
+    closing = False
+
+    async def ending_send(message: asgi.Message) -> None:
+        nonlocal closing
+        if message["type"] == "http.response.start":
+            closing = not complete()
+            if closing and (b"connection", b"close") not in message["headers"]:
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+        elif closing and not message.get("more_body", False):
+            await asgi.send_last(message.get("body", b""), receive, send)
+            return
+        await send(message)
+
+    return ending_send
+
+
 @asynccontextmanager
 async def received_file(request: Request, known: tuple[str, ...]) -> AsyncIterator[ReceivedFile]:
     """The upload of this request, which may have a `file` and the fields `known`; removed at the end of the block.
@@ -42,7 +78,12 @@ async def received_file(request: Request, known: tuple[str, ...]) -> AsyncIterat
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "multipart/form-data":
         raise Problem("unsupported-media-type", "The body must be multipart/form-data with a file.")
-    async with request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES) as form:
+    try:
+        await request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES)
+    except ClientDisconnect:
+        # Nobody is there to hear it; an upload that was broken off is no mistake of ours.
+        raise Problem("invalid-request") from None
+    async with request.form() as form:
         fields: dict[str, str] = {}
         file: UploadFile | None = None
         for name, value in form.multi_items():

@@ -177,6 +177,8 @@ async def apply(
         if mine:
             await _begin(inventory, jobs, found)
         found = await _settled(inventory, found.id, wait_s)
+    elif found.status in {"REVERTING", "RESTORING"}:
+        raise ImportNotReady
     elif found.status in WORKING:
         found = await _settled(inventory, found.id, wait_s)
     if found.status == "REVERTED":

@@ -33,6 +33,10 @@ _TAIL: Final = 64
 _ALLOWED_SMALL: Final = 10_000_000
 """Bytes an archive may always unpack to, whatever the ratio."""
 
+_DAMAGED: Final = (
+    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError,
+)  # fmt: skip
+"""What reading a damaged archive may raise."""
 _HARMFUL = re.compile(rb"<!(?:DOCTYPE|ENTITY)|\s{17}=|=\s{17}", re.IGNORECASE)
 """A document type, or a reference stretched so far that it would slip through between two pieces."""
 _TOKENS = re.compile(
@@ -61,25 +65,12 @@ def workbook_rows(file: BinaryIO, max_rows: int, max_columns: int) -> Iterator[t
 
 def _copy_checked(file: BinaryIO, checked: Any, max_rows: int, max_columns: int) -> None:
     """Copy the archive part by part, each looked at: what calamine reads is exactly what was checked."""
-    file.seek(0, 2)
-    packed = file.tell()
-    file.seek(0)
-    most = min(MAX_UNPACKED_BYTES, max(_ALLOWED_SMALL, packed * MAX_RATIO))
+    most = _most_bytes(file)
     unpacked = 0
     try:
         with zipfile.ZipFile(file) as archive, zipfile.ZipFile(checked, "w", zipfile.ZIP_STORED) as copy:
-            members = archive.infolist()
-            if len(members) > MAX_PARTS:
-                raise UnsupportedFile(f"The workbook has more than {MAX_PARTS} parts.")
-            if len({member.filename.lower() for member in members}) != len(members):
-                raise UnsupportedFile("The workbook names one of its parts twice.")
-            if sum(member.file_size for member in members) > most:
-                raise _bomb()
-            if "xl/workbook.xml" not in {member.filename for member in members}:
-                raise UnsupportedFile("The file is an archive, but no Excel workbook.")
+            members = _checked_members(archive, most)
             for member in members:
-                if member.flag_bits & 1:
-                    raise UnsupportedFile("The workbook is encrypted.")
                 # The chain of calculation lists every formula's cell again, and nobody here calculates.
                 if not member.filename.endswith((".xml", ".rels")) or member.filename.endswith("/calcChain.xml"):
                     continue
@@ -92,8 +83,31 @@ def _copy_checked(file: BinaryIO, checked: Any, max_rows: int, max_columns: int)
                         look.at(piece)
                         kept.write(piece)
                 look.done()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except _DAMAGED as error:
         raise UnsupportedFile("The file is named .xlsx, but its archive is damaged.") from error
+
+
+def _most_bytes(file: BinaryIO) -> int:
+    """What the archive may unpack to."""
+    packed = file.seek(0, 2)
+    file.seek(0)
+    return min(MAX_UNPACKED_BYTES, max(_ALLOWED_SMALL, packed * MAX_RATIO))
+
+
+def _checked_members(archive: zipfile.ZipFile, most: int) -> list[zipfile.ZipInfo]:
+    """What the archive says that it holds, if that can be a workbook of at most `most` bytes."""
+    members = archive.infolist()
+    if len(members) > MAX_PARTS:
+        raise UnsupportedFile(f"The workbook has more than {MAX_PARTS} parts.")
+    if len({member.filename.lower() for member in members}) != len(members):
+        raise UnsupportedFile("The workbook names one of its parts twice.")
+    if sum(member.file_size for member in members) > most:
+        raise _bomb()
+    if "xl/workbook.xml" not in {member.filename for member in members}:
+        raise UnsupportedFile("The file is an archive, but no Excel workbook.")
+    if any(member.flag_bits & 1 for member in members):
+        raise UnsupportedFile("The workbook is encrypted.")
+    return members
 
 
 class _PartCheck:
@@ -167,10 +181,10 @@ def _bomb() -> UnsupportedFile:
 
 
 def unpacked_bytes(file: BinaryIO) -> int:
-    """How large the archive says that its parts are. Raises UnsupportedFile when it is damaged."""
-    file.seek(0)
+    """How large the archive says that its parts are. Raises UnsupportedFile when it can be no workbook."""
+    most = _most_bytes(file)
     try:
         with zipfile.ZipFile(file) as archive:
-            return sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+            return sum(member.file_size for member in _checked_members(archive, most))
+    except _DAMAGED as error:
         raise UnsupportedFile("The file is named .xlsx, but its archive is damaged.") from error
