@@ -41,7 +41,7 @@ from persistence.queries.webhooks import (
     release_webhook,
 )
 
-DELIVER_JOB: Final = "webhook.deliver"
+DELIVER_JOB: Final = "webhooks.deliver"
 BUDGET_S: Final = 10.0
 """After this long no further chunk is begun: other webhooks and jobs want their turn."""
 LEASE_S: Final = 60

@@ -9,7 +9,7 @@ from worker.jobs.context import JobContext
 
 
 async def deliver_job(context: JobContext, webhook_id: str) -> str:
-    """`webhook.deliver`: harmless at any time, also twice at once."""
+    """`webhooks.deliver`: harmless at any time, also twice at once."""
     return await deliver(context.inventory, context.jobs, webhook_id, on_delivered=alert_desk.delivered)
 
 
