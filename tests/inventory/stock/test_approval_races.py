@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from typing import Any
 
 import pytest
+from msgspec import structs
 
 from engine.errors import Rejected
 from inventory import approvals
@@ -14,6 +16,7 @@ from inventory.approvals import Decision
 from inventory.refusals import ApprovalDecided, InsufficientStock
 from persistence.queries.approvals import Approval
 from tests.inventory.stock.conftest import CLERK, LIMIT, Desk
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -56,6 +59,46 @@ async def test_approvers_against_rejecters(desk: Desk, choose: random.Random) ->
         )
         (done,) = [one.approval for one in answers if one is not None]
         assert await desk.level(sku) == (61 if done.status == "APPROVED" else 50, 0)
+
+
+class SlowEngine:
+    """The engine behind a door: adjustments wait until it opens."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+        self.waiting, self.door = asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    async def execute(self, command: Any) -> Any:
+        self.waiting.set()
+        await self.door.wait()
+        return await self._engine.execute(command)
+
+
+async def test_a_rejecter_waits_for_an_approval_that_is_under_way(desk: Desk) -> None:
+    """It looks impossible for a moment, and is possible when the engine comes to it: nobody may decide in between."""
+    sku = await desk.sku(50)
+    approval_id = await desk.asked("remove", sku, 45)
+    slow = SlowEngine(desk.engine)
+    inventory = structs.replace(desk.inventory, engine=slow)  # type: ignore[arg-type]
+    approving = asyncio.ensure_future(approvals.approve(inventory, approval_id, "m1"))
+    await slow.waiting.wait()
+    held = await desk.hold(sku, 20)
+    rejecting = asyncio.ensure_future(decide(desk, approval_id, "reject", "m2"))
+
+    def waits_or_done() -> bool:
+        waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database ="
+        waiting += " (SELECT oid FROM pg_database WHERE datname = current_database())"
+        return rejecting.done() or bool(desk.rows(waiting))
+
+    await eventually(waits_or_done)
+    await desk.engine.release(held)
+    slow.door.set()
+    done = await approving
+    assert (done.approval.status, await rejecting) == ("APPROVED", None)
+    assert await desk.level(sku) == (5, 0)
 
 
 async def test_decisions_against_expiry(desk: Desk, choose: random.Random) -> None:
