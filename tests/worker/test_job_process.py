@@ -177,6 +177,17 @@ def test_the_timetable_is_that_of_the_registry(job_settings: JobSettings, redis_
         assert set(queue._planned() or ()) == {"test.yearly"}
 
 
+def test_a_delay_is_never_cut_short(job_settings: JobSettings, queue: JobQueue) -> None:
+    """The scheduler knows whole seconds and rounds down."""
+    with redis.Redis.from_url(job_settings.jobs_url) as connection:
+        for delay_s in (0.01, 0.5, 1.2, 2.0):
+            connection.delete("rq:scheduler:scheduled_jobs")
+            before = time.time()
+            queue.push("test.note", {"path": "/never"}, delay_s=delay_s)
+            ((_, due_at),) = connection.zrange("rq:scheduler:scheduled_jobs", 0, -1, withscores=True)
+            assert before + delay_s <= due_at <= time.time() + delay_s + 1
+
+
 async def test_the_queue_away_is_no_error(job_settings: JobSettings) -> None:
     away = JobQueue("unix:///nowhere/redis.sock?db=1", JOBS.kinds)
     assert not await away.enqueue("test.note", path="/never")

@@ -22,7 +22,10 @@ from worker.jobs.horse import end_with_parent, work
 from worker.jobs.registry import Registry
 from worker.jobs.timetable import LOOK_EVERY_S, Timetable
 
-RESTART_AFTER_S: Final = 1.0
+FIRST_PAUSE_S: Final = 0.5
+LONGEST_PAUSE_S: Final = 30.0
+CALM_S: Final = 60.0
+"""A worker that has run this long is started again after the first pause."""
 HARD_STOP_S: Final = 5.0
 """How long after the grace a worker that still hangs is killed."""
 
@@ -38,7 +41,9 @@ class JobProcess:
         self._stop = threading.Event()
         self._children: dict[int, int] = {}
         """Process id -> number of the worker."""
+        self._began_at: dict[int, float] = {}
         self._again_at: dict[int, float] = {}
+        self._pause_s: dict[int, float] = {}
 
     def run(self, ready: Callable[[], None]) -> None:
         """Work until SIGTERM or SIGINT; then let running jobs end, within the grace, and return."""
@@ -69,6 +74,7 @@ class JobProcess:
 
     def _fork(self, number: int) -> None:
         parent = os.getpid()
+        self._began_at[number] = time.monotonic()
         pid = os.fork()
         if pid:
             self._children[pid] = number
@@ -93,8 +99,11 @@ class JobProcess:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 del self._children[pid]
-                self._again_at[number] = now + RESTART_AFTER_S
-                logger.warning("job worker ended; starting it again", worker=number, status=status)
+                calm = now - self._began_at[number] >= CALM_S
+                pause_s = FIRST_PAUSE_S if calm else self._pause_s.get(number, FIRST_PAUSE_S)
+                self._pause_s[number] = min(LONGEST_PAUSE_S, pause_s * 2)
+                self._again_at[number] = now + pause_s
+                logger.warning("job worker ended", worker=number, status=status, again_in_s=pause_s)
         for number, at in list(self._again_at.items()):
             if at <= now:
                 del self._again_at[number]
