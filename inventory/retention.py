@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from inventory.context import Inventory
 from inventory.webhooks.sweep import forget_old_deliveries
-from persistence.queries import announcements, job_runs, journal_archive, old_reservations
+from persistence.queries import alerts, announcements, job_runs, journal_archive, old_reservations
 
 CHUNK: Final = 2_000
 """Rows that one statement looks at: a few milliseconds, so that nobody waits for it."""
@@ -27,6 +27,7 @@ class Forgotten(Struct, frozen=True):
     announcements: int
     deliveries: int
     job_runs: int
+    alerts: int
 
 
 async def forget_old_records(inventory: Inventory, now: datetime | None = None) -> Forgotten:
@@ -41,6 +42,7 @@ async def forget_old_records(inventory: Inventory, now: datetime | None = None) 
         announcements=await _until_done(lambda: announcements.forget(database, events_before, CHUNK)),
         deliveries=await forget_old_deliveries(inventory),
         job_runs=await _until_done(lambda: job_runs.prune(database, rules.job_runs, CHUNK)),
+        alerts=await _until_done(lambda: alerts.forget(database, now - timedelta(seconds=rules.reservations_s), CHUNK)),
     )
 
 

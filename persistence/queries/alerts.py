@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import Row, and_, bindparam, func, or_, select, text, update
+from sqlalchemy import Row, and_, bindparam, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from persistence.database import Database, Transaction
@@ -197,6 +197,17 @@ async def open_counts(database: Database) -> dict[str, int]:
         select(_ROW.kind, func.count().label("n")).where(_ROW.status != "RESOLVED").group_by(_ROW.kind)
     )
     return {row.kind: row.n for row in rows}
+
+
+async def forget(database: Database, resolved_before: datetime, limit: int) -> int:
+    """Delete up to `limit` alerts that were over before a moment; how many went. Raises DatabaseUnavailable."""
+    old = (
+        select(_ROW.id)
+        .where(_ROW.episode.in_(("over", "fading")), _ROW.resolved_at < resolved_before)
+        .order_by(_ROW.id)
+        .limit(limit)
+    )
+    return len(await database.write(delete(alerts).where(_ROW.id.in_(old)).returning(_ROW.id)))
 
 
 async def ever_stocked(transaction: Transaction, skus: Iterable[str]) -> set[str]:

@@ -52,6 +52,11 @@ def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPa
         ("HOLDFAST_IDEMPOTENCY_WINDOW_SECONDS", "0"),
         ("HOLDFAST_REDIS_MAXMEMORY", "lots"),
         ("HOLDFAST_LOG_LEVEL", "loud"),
+        ("HOLDFAST_DIGEST_AT", "9:00"),
+        ("HOLDFAST_DIGEST_AT", "24:00"),
+        ("HOLDFAST_TIMEZONE", "Mars/Olympus"),
+        ("HOLDFAST_TIMEZONE", "../../etc/passwd"),
+        ("HOLDFAST_ALERT_HYSTERESIS_PERCENT", "-1"),
     ],
 )
 def test_a_bad_value_is_refused_by_the_name_of_its_variable(
@@ -67,6 +72,30 @@ def test_a_refused_secret_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(SettingsInvalid) as refused:
         load_settings()
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "sender", "to"),
+    [
+        ("smtp://ann:hunter2@mail", "", ""),
+        ("smtp://ann:hunter2@mail", "a@b", ""),
+        ("smtp://ann:hunter2@mail", "a@b", "not an address"),
+        ("http://ann:hunter2@mail", "a@b", "c@d"),
+    ],
+)
+def test_mails_are_set_whole_or_refused(url: str, sender: str, to: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_SMTP_URL", url)
+    monkeypatch.setenv("HOLDFAST_ALERT_MAIL_FROM", sender)
+    monkeypatch.setenv("HOLDFAST_ALERT_MAIL_TO", to)
+    with pytest.raises(SettingsInvalid) as caught:
+        load_settings()
+    assert "mail" in str(caught.value).lower()
+    assert "hunter2" not in str(caught.value)
+    monkeypatch.setenv("HOLDFAST_SMTP_URL", "smtp://ann:hunter2@mail")
+    monkeypatch.setenv("HOLDFAST_ALERT_MAIL_FROM", "a@b")
+    monkeypatch.setenv("HOLDFAST_ALERT_MAIL_TO", "c@d, e@f")
+    settings = load_settings()
+    assert "hunter2" not in repr(settings) + str(describe(settings, os.environ))
 
 
 def test_the_list_masks_secrets_and_says_where_each_value_came_from(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,8 @@ async def forget_old(context: JobContext) -> str:
     gone = await forget_old_records(context.inventory)
     return (
         f"forgot {gone.reservations} reservations, {gone.events} event log entries, {gone.announcements} announcements,"
-        f" {gone.deliveries} webhook deliveries, {gone.job_runs} job runs"
+        f" {gone.deliveries} webhook deliveries, {gone.job_runs} job runs,"
+        f" {gone.alerts} alerts"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -14,7 +15,7 @@ from inventory.alerts.alert_desk import delivered, list_alerts, resolve
 from inventory.alerts.check import check_alerts
 from inventory.refusals import UnknownAlert
 from inventory.rules import AlertRules
-from persistence.queries.alerts import AlertFilter
+from persistence.queries.alerts import AlertFilter, forget
 from tests.inventory.alerts.conftest import Shop
 from tests.waiting import eventually
 
@@ -282,6 +283,22 @@ async def test_checks_and_followers_at_once_agree_in_the_end(shop: Shop) -> None
         await shop.follow(evaluator)
     for number in range(10):
         assert not [alert for alert in shop.alerts(f"S{number}") if alert[2] == "open"]
+
+
+async def test_old_alerts_are_forgotten_open_and_muted_ones_never(shop: Shop) -> None:
+    for sku in ("OVER", "OPEN", "MUTED", "NEW"):
+        await shop.product(sku, 5, 10)
+    await shop.follow()
+    ids = {sku: number for number, sku in shop.rows("SELECT id, sku FROM alerts")}
+    await resolve(shop.inventory, ids["MUTED"], "key-1")
+    for sku in ("OVER", "NEW"):
+        await shop.adjust(sku, 50)
+    await shop.follow()
+    shop.rows("UPDATE alerts SET resolved_at = resolved_at - interval '400 days' WHERE sku IN ('OVER', 'MUTED')")
+    before = datetime.now(UTC) - timedelta(days=399)
+    assert await forget(shop.inventory.database, before, 10) == 1
+    assert await forget(shop.inventory.database, before, 10) == 0
+    assert {sku for (sku,) in shop.rows("SELECT sku FROM alerts")} == {"OPEN", "MUTED", "NEW"}
 
 
 class PausedEngine:
