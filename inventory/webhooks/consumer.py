@@ -6,6 +6,7 @@ sends: once the rows are committed it asks for jobs that do, and the sweep makes
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -17,7 +18,7 @@ from inventory.webhooks.event_filter import wants
 from inventory.webhooks.messages import event_message
 from persistence.database import Transaction
 from persistence.journal_entries import JournalEntry
-from persistence.queries.webhook_deliveries import NewDelivery, add_deliveries
+from persistence.queries.webhook_deliveries import ROWS_A_STATEMENT, NewDelivery, add_deliveries
 from persistence.queries.webhooks import subscriptions
 
 BETWEEN_JOBS_S: Final = 1.0
@@ -40,7 +41,7 @@ class WebhookConsumer:
         asking = await subscriptions(transaction)
         if not asking:
             return
-        rows = []
+        rows: list[NewDelivery] = []
         for entry in entries:
             for seq, event in enumerate(outgoing_events(entry), entry.first_seq):
                 body = ""
@@ -48,8 +49,15 @@ class WebhookConsumer:
                     if wants(one.patterns, event.type) and (entry.epoch, seq) > (one.from_epoch, one.from_seq):
                         body = body or event_message(event)
                         rows.append(NewDelivery(one.webhook_id, event.id, event.type, body))
-        await add_deliveries(transaction, rows)
-        self._waiting.update(row.webhook_id for row in rows)
+                        if not one.paused:
+                            self._waiting.add(one.webhook_id)
+            if len(rows) >= ROWS_A_STATEMENT:
+                await add_deliveries(transaction, rows)
+                rows.clear()
+            # Flusher, sweeper and others live in this process as well.
+            await asyncio.sleep(0)
+        if rows:
+            await add_deliveries(transaction, rows)
 
     async def committed(self) -> None:
         """What was taken is committed: have it sent."""

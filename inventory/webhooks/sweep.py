@@ -23,15 +23,14 @@ logger = structlog.get_logger("holdfast.webhooks")
 
 async def sweep_webhooks(inventory: Inventory, jobs: JobQueue) -> str:
     """Ask for a job for every webhook that has something due and nobody sending it; one line on what was found."""
-    waiting = await webhooks_with_due(inventory.database)
     given_up = await discard_of_deleted_webhooks(inventory.database)
+    too_many = await discard_beyond(inventory.database, inventory.settings.webhooks.max_pending)
+    if too_many:
+        logger.warning("webhook deliveries given up: too many were waiting", given_up=too_many)
+    waiting = await webhooks_with_due(inventory.database)
     for webhook_id in waiting:
-        too_many = await discard_beyond(inventory.database, webhook_id, inventory.settings.webhooks.max_pending)
-        if too_many:
-            logger.warning("webhook deliveries given up: too many were waiting", webhook=webhook_id, given_up=too_many)
-        given_up += too_many
         await jobs.enqueue(DELIVER_JOB, webhook_id=webhook_id)
-    return f"{len(waiting)} webhooks with something due, {given_up} deliveries given up"
+    return f"{len(waiting)} webhooks with something due, {given_up + too_many} deliveries given up"
 
 
 async def forget_old_deliveries(inventory: Inventory) -> int:

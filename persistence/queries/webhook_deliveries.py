@@ -200,15 +200,17 @@ async def discard_of_deleted_webhooks(database: Database) -> int:
     return await _in_chunks(database, statement.bindparams(rows=ROWS_A_STATEMENT))
 
 
-async def discard_beyond(database: Database, webhook_id: str, at_most: int) -> int:
-    """Give up the oldest of more than `at_most` deliveries that wait for a webhook; how many."""
+async def discard_beyond(database: Database, at_most: int) -> int:
+    """Give up the oldest of more than `at_most` deliveries that wait for one webhook; how many, of all webhooks."""
     statement = text(
         "UPDATE webhook_deliveries SET status = 'DISCARDED', next_attempt_at = NULL,"
-        " last_error = 'too many deliveries were waiting' WHERE webhook_id = :webhook AND status = 'PENDING'"
-        " AND id <= (SELECT id FROM webhook_deliveries WHERE webhook_id = :webhook AND status = 'PENDING'"
-        " ORDER BY id DESC OFFSET :most LIMIT 1) RETURNING id"
+        " last_error = 'too many deliveries were waiting' WHERE id IN ("
+        "SELECT d.id FROM webhooks w CROSS JOIN LATERAL (SELECT e.id FROM webhook_deliveries e"
+        " WHERE e.webhook_id = w.id AND e.status = 'PENDING' ORDER BY e.id DESC OFFSET :most LIMIT 1) AS edge"
+        " JOIN webhook_deliveries d ON d.webhook_id = w.id AND d.status = 'PENDING' AND d.id <= edge.id"
+        " WHERE w.status = 'active' LIMIT :rows) RETURNING id"
     )
-    return len(await database.write(statement.bindparams(webhook=webhook_id, most=at_most)))
+    return await _in_chunks(database, statement.bindparams(most=at_most, rows=ROWS_A_STATEMENT))
 
 
 async def delete_old_deliveries(database: Database, older_than_s: int) -> int:

@@ -68,6 +68,8 @@ class Subscription(Struct, frozen=True):
     patterns: tuple[str, ...]
     from_epoch: int
     from_seq: int
+    paused: bool
+    """Nothing is sent to it for a while."""
 
 
 class ClaimedWebhook(Struct, frozen=True):
@@ -207,9 +209,10 @@ async def disable_webhook(database: Database, webhook_id: str, reason: str) -> b
 
 async def subscriptions(transaction: Transaction) -> tuple[Subscription, ...]:
     """What every active webhook asks for."""
-    statement = select(_HOOK.id, _HOOK.events, _HOOK.from_epoch, _HOOK.from_seq).where(_HOOK.status == "active")
-    rows = (await transaction.execute(statement)).all()
-    return tuple(Subscription(row.id, tuple(row.events), row.from_epoch, row.from_seq) for row in rows)
+    paused = func.coalesce(_HOOK.resume_at > func.now(), False).label("paused")
+    asked = select(_HOOK.id, _HOOK.events, _HOOK.from_epoch, _HOOK.from_seq, paused).where(_HOOK.status == "active")
+    rows = (await transaction.execute(asked)).all()
+    return tuple(Subscription(row.id, tuple(row.events), row.from_epoch, row.from_seq, row.paused) for row in rows)
 
 
 async def claim_webhook(database: Database, webhook_id: str, lease: str, lease_s: int) -> ClaimedWebhook | None:
