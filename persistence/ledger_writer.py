@@ -212,7 +212,8 @@ class LedgerWriter:
             rows = connection.execute(
                 "SELECT c.id, c.difference, c.after_seq, r.id, r.reason, r.created_by, r.seq IS NOT NULL"
                 " FROM level_corrections c JOIN drift_repairs r ON r.id = c.repair_id"
-                " WHERE c.partition = %s AND c.epoch = %s AND c.sku = %s AND c.applied_seq IS NULL AND c.void IS NULL ORDER BY c.id",
+                " WHERE c.partition = %s AND c.epoch = %s AND c.sku = %s AND c.applied_seq IS NULL"
+                " AND c.void IS NULL ORDER BY c.id",
                 (self._partition, epoch, sku),
             ).fetchall()
         return [Correction(*row) for row in rows]
