@@ -158,7 +158,7 @@ class Settings(BaseSettings):
         description="Seconds a request waits for that job before it answers that the work is under way.",
     )
     preview_hours: float = Field(
-        24.0, gt=0, le=720, description="Hours within which a stock import can be applied after its upload."
+        24.0, ge=0.01, le=720, description="Hours within which a stock import can be applied after its upload."
     )
     event_streams: int = Field(
         100,
