@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import asyncio
 import sys
 import threading
 from collections.abc import Callable
@@ -69,12 +69,13 @@ async def test_a_job_killed_while_it_sends(
     answer_now = threading.Event()
     receiver.before_answer = answer_now.wait
     urls = [job_settings.redis_url, job_settings.jobs_url, job_settings.database_url]
-    doomed = subprocess.Popen([sys.executable, "-c", RUN_ONE, *urls, webhook], cwd=Path(__file__).parents[3])
+    root = Path(__file__).parents[3]
+    doomed = await asyncio.create_subprocess_exec(sys.executable, "-c", RUN_ONE, *urls, webhook, cwd=root)
     try:
         await eventually(lambda: receiver.requests, timeout_s=60, what="the request")
     finally:
         doomed.kill()
-        doomed.wait()
+        await doomed.wait()
     answer_now.set()
     # The dead still has the lease; once that ends, the sweep finds the webhook and both events are sent.
     assert (await run_job("webhooks.deliver", webhook_id=webhook)).told.startswith("nothing to do")
