@@ -13,6 +13,7 @@ from msgspec import structs
 from engine import Configure, Engine
 from inventory.context import Inventory, InventorySettings
 from inventory.rules import WebhookRules
+from inventory.webhooks.delivery import DELIVER_JOB
 from inventory.webhooks.subscriptions import create_webhook
 from persistence.database import Database
 from persistence.watermark import Watermark
@@ -129,7 +130,7 @@ async def test_told_by_webhook_and_by_mail(
             await engine.reserve([("A", 3)], customer_id="ann")
             await eventually(lambda: rows("SELECT id FROM webhook_deliveries WHERE type = 'stock.low'"))
             assert alerts(rows) == [("A", LOW, "PENDING")]
-            await run_job("webhook.deliver", webhook_id=hook.id)
+            await run_job(DELIVER_JOB, webhook_id=hook.id)
             assert alerts(rows) == [("A", LOW, "NOTIFIED")]
             (request,) = receiver.requests
             assert request.event["type"] == "stock.low"
@@ -140,7 +141,7 @@ async def test_told_by_webhook_and_by_mail(
             receiver.otherwise = 500
             await engine.reserve([("A", 9)], customer_id="ann")
             await eventually(lambda: rows("SELECT id FROM webhook_deliveries WHERE type = 'stock.out'"))
-            await run_job("webhook.deliver", webhook_id=hook.id)
+            await run_job(DELIVER_JOB, webhook_id=hook.id)
             assert alerts(rows) == [("A", OUT, "PENDING")]
             await run_job("alerts.mail")
             assert alerts(rows) == [("A", OUT, "NOTIFIED")]
