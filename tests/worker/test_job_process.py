@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from msgspec import structs
 
 from inventory.job_queue import JobQueue, JsonJob, schedule_id
 from tests.runtime.up_process import descendants, is_alive
@@ -18,6 +19,7 @@ from tests.worker.conftest import Rows
 from tests.worker.job_process_main import JOBS
 from tests.worker.job_processes import RunningJobs, lines
 from worker.jobs.context import JobSettings
+from worker.jobs.horse import _perform
 from worker.jobs.timetable import Timetable
 
 StartJobs = Callable[..., RunningJobs]
@@ -167,8 +169,6 @@ def test_the_timetable_is_that_of_the_registry(job_settings: JobSettings, redis_
         assert set(queue._planned() or ()) == {"test.tick", "test.yearly"}
         table.close()
 
-        from msgspec import structs
-
         changed = Timetable(job_settings.jobs_url, [structs.replace(yearly, schedule="0 0 2 1 *", lane="long")])
         changed.declare()
         changed.close()
@@ -195,3 +195,17 @@ async def test_the_queue_away_is_no_error(job_settings: JobSettings) -> None:
     assert await away.planned() is None
     with pytest.raises(ValueError, match=r"no job test\.none"):
         await away.enqueue("test.none")
+
+
+@pytest.mark.parametrize("gone", ["database_url", "redis_url"])
+def test_a_server_away_is_a_failed_run_that_is_tried_again(
+    job_settings: JobSettings, queue: JobQueue, rows: Rows, trace: Path, gone: str
+) -> None:
+    away = {"database_url": "postgresql:///x?host=/nowhere", "redis_url": "unix:///nowhere/redis.sock"}
+    settings = structs.replace(job_settings, **{gone: away[gone]})
+    told = _perform(settings, JOBS, "test.note", {"path": str(trace)}, (30,))
+    assert told.startswith("DatabaseUnavailable" if gone == "database_url" else "Disconnected"), told
+    assert not trace.exists()
+    assert len(runs(rows, "test.note")) == (gone == "redis_url")
+    with redis.Redis.from_url(job_settings.jobs_url) as connection:
+        assert connection.zcard("rq:scheduler:scheduled_jobs") == 1

@@ -122,8 +122,8 @@ def _perform(
             outcome = asyncio.run(run_job(settings, registry, job, arguments, run_id))
             told, ok = outcome.told, outcome.status == "ok"
         except Exception as error:
-            # Redis or Postgres is away: nothing could be written down.
-            logger.exception("job could not be run", job=job)
+            # It could not even be written down: Postgres is away, or the code does not let go (rq_timeout_s).
+            logger.error("job could not be run", job=job, exc_info=not isinstance(error, DatabaseUnavailable))
             told = f"{type(error).__name__}: {error}"
     if not ok:
         _try_again(settings, registry, job, arguments, retry_after_s)

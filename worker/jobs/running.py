@@ -15,9 +15,11 @@ import structlog
 from msgspec import Struct
 
 from engine import Engine
+from engine.errors import HoldfastError
 from inventory.context import Inventory
 from inventory.job_queue import JobKind, JobQueue
-from persistence.database import Database
+from inventory.refusals import Refusal
+from persistence.database import Database, DatabaseUnavailable
 from persistence.queries import job_runs
 from persistence.watermark import Watermark
 from worker.jobs.context import JobContext, JobSettings
@@ -40,13 +42,11 @@ class Outcome(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def opened_context(settings: JobSettings, registry: Registry) -> AsyncIterator[JobContext]:
-    """A context of this event loop's own. Raises engine.errors.Unavailable, OSError while Redis is away."""
+async def opened_context(settings: JobSettings, registry: Registry, database: Database) -> AsyncIterator[JobContext]:
+    """A context of this event loop's own, on `database`. Raises Unavailable, OSError while Redis is away."""
     async with AsyncExitStack() as closing:
         jobs = JobQueue(settings.jobs_url, registry.kinds)
         closing.callback(jobs.close)
-        database = Database(settings.database_url, pool_size=POOL_SIZE)
-        closing.push_async_callback(database.close)
         engine = await Engine.connect(settings.redis_url, settings.engine)
         closing.push_async_callback(engine.close)
         watermark = Watermark(settings.database_url)
@@ -58,31 +58,35 @@ async def opened_context(settings: JobSettings, registry: Registry) -> AsyncIter
 async def run_job(settings: JobSettings, registry: Registry, name: str, arguments: Arguments, run_id: str) -> Outcome:
     """Run job `name` once and write it down; a job that fails or takes too long is an Outcome, not an exception.
 
-    Raises KeyError for an unknown name, DatabaseUnavailable when the run cannot be written down, and what opening the
-    context raises.
+    Raises KeyError for an unknown name, DatabaseUnavailable when the run cannot be written down.
     """
-    job = registry[name]
-    async with opened_context(settings, registry) as context:
-        database = context.inventory.database
+    kind = registry[name].kind
+    database = Database(settings.database_url, pool_size=POOL_SIZE)
+    try:
         told_arguments = " ".join(f"{key}={value}" for key, value in arguments.items())
-        number = await job_runs.begin(database, name, run_id, told_arguments, job.kind.timeout_s)
-        outcome = await _outcome(context, job.kind, registry, arguments)
+        number = await job_runs.begin(database, name, run_id, told_arguments, kind.timeout_s)
+        outcome = await _outcome(settings, registry, kind, arguments, database)
         await job_runs.end(database, number, outcome.status, outcome.told)
+    finally:
+        await database.close()
     told = logger.info if outcome.status == "ok" else logger.error
     told("job ended", job=name, status=outcome.status, told=outcome.told, duration_s=round(outcome.duration_s, 3))
     return outcome
 
 
-async def _outcome(context: JobContext, kind: JobKind, registry: Registry, arguments: Arguments) -> Outcome:
+async def _outcome(
+    settings: JobSettings, registry: Registry, kind: JobKind, arguments: Arguments, database: Database
+) -> Outcome:
     began = time.monotonic()
     status: Literal["ok", "failed"] = "failed"
     limit = asyncio.timeout(kind.timeout_s)
     try:
-        async with limit:
+        async with limit, opened_context(settings, registry, database) as context:
             told = await registry.run(context, kind.name, dict(arguments))
             status = "ok"
     except Exception as error:
-        # Whatever a job raises is its result, and is told.
-        logger.exception("job failed", job=kind.name)
+        # Whatever a job raises is its result, and is told. Only what nobody foresaw needs a traceback.
+        if not isinstance(error, HoldfastError | DatabaseUnavailable | Refusal | TimeoutError):
+            logger.exception("job failed", job=kind.name)
         told = f"took longer than {kind.timeout_s} s" if limit.expired() else f"{type(error).__name__}: {error}"
     return Outcome(status, " ".join(told.split()), time.monotonic() - began)

@@ -32,7 +32,7 @@ async def forget_old(context: JobContext) -> str:
     return (
         f"forgot {gone.reservations} reservations, {gone.events} event log entries, {gone.announcements} announcements,"
         f" {gone.deliveries} webhook deliveries, {gone.job_runs} job runs,"
-        f" {gone.alerts} alerts"
+        f" {gone.alerts} alerts, {gone.order_events} order events"
     )
 
 
