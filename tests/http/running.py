@@ -86,7 +86,8 @@ class RunningService:
 
     def ask_to_stop(self) -> None:
         """What SIGTERM does: take no more connections, answer what is under way."""
-        self._loop.call_soon_threadsafe(self.app.end_streams)
+        if not self._loop.is_closed():  # by a stop before this one
+            self._loop.call_soon_threadsafe(self.app.end_streams)
         for server in self._servers:
             server.should_exit = True
 
