@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -240,6 +242,34 @@ async def test_several_workers_at_once_do_it_once(warehouse: Warehouse) -> None:
         *(steps.work_on(warehouse.inventory, imported.id) for _ in range(4)),
     )
     assert {answer.status for answer in answers[:4]} == {"APPLIED"}
+    assert len(warehouse.made(imported)) == 10
+
+
+async def test_even_without_a_claim_nothing_is_done_twice(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim can be lost while its holder works on: then two are at it, and each flip is still one."""
+
+    @asynccontextmanager
+    async def believed(*_: Any) -> AsyncIterator[bool]:
+        yield True
+
+    monkeypatch.setattr(steps.imports, "claimed", believed)
+    await warehouse.stock(*BEFORE)
+    imported = await warehouse.counted(*WANTED)
+    execute, first = warehouse.inventory.engine.execute, asyncio.Event()
+
+    async def late(command: Any) -> Any:
+        """Each command is sent twice, by two who have both seen that it was not done yet."""
+        if not first.is_set():
+            first.set()
+            await steps.work_on(warehouse.inventory, imported.id)
+        return await execute(command)
+
+    monkeypatch.setattr(warehouse.inventory.engine, "execute", late)
+    assert (await warehouse.apply(imported)).status == "APPLIED"
+    await warehouse.flushed()
+    assert await warehouse.levels() == WANTED
     assert len(warehouse.made(imported)) == 10
 
 
