@@ -209,6 +209,17 @@ async def test_several_who_are_first_make_one(shop: Shop) -> None:
     assert len(shop.rows("SELECT day FROM stock_digests")) == 1
 
 
+async def test_a_digest_whose_sender_was_killed_is_mailed_by_the_next(shop: Shop) -> None:
+    await make_digest(shop.with_settings(digest=NINE), at("2026-03-01 09:00"))
+    async with MailServer() as server:
+        inventory = shop.with_settings(digest=NINE, mail=server.settings())
+        shop.rows("UPDATE stock_digests SET mail_claimed_at = clock_timestamp()")
+        assert not (await make_digest(inventory, at("2026-03-01 09:01"))).endswith("; mailed")
+        shop.rows("UPDATE stock_digests SET mail_claimed_at = clock_timestamp() - interval '181 seconds'")
+        assert (await make_digest(inventory, at("2026-03-01 09:02"))).endswith("; mailed")
+        assert len(server.mails) == 1
+
+
 async def test_the_digest_tells_yesterday_of_the_shops_own_days(shop: Shop) -> None:
     await shop.product("A", 5, 10)
     # Berlin goes to summer time on 29 March 2026: that day is from 23:00 UTC of the 28th to 22:00 of the 29th.
