@@ -190,16 +190,24 @@ async def expire_stale(inventory: Inventory) -> int:
 async def finish_interrupted(inventory: Inventory, older_than_s: float = INTERRUPTED_S) -> int:
     """Carry approvals to their end that were approved and then interrupted; gives how many came to one.
 
-    Whoever decides about one of them does the same first; this is for those that nobody comes back to. Raises
-    Unavailable, DatabaseUnavailable.
+    Whoever decides about one of them does the same first; this is for those that nobody comes back to. Raises the first
+    reason why one is still open, after the others: LedgerLate, HoldfastError; DatabaseUnavailable at once.
     """
-    finished = 0
+    finished, failure = 0, None
     for found in await approvals.interrupted(inventory.database, older_than_s, MOST_A_LOOK):
         async with approval_lock(inventory.database, found.id):
             approval = await _known(inventory, found.id)
-            if approval.intent is not None:
+            if approval.intent is None:
+                continue
+            try:
                 await _settled(inventory, approval)
                 finished += 1
+            except (Refusal, HoldfastError) as error:
+                # One that cannot be settled yet must not keep the others waiting.
+                _log.warning("an interrupted approval is still open", approval=approval.id, reason=repr(error))
+                failure = failure or error
+    if failure is not None:
+        raise failure
     return finished
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from engine.commands import Adjust
 from engine.errors import Disconnected, OutcomeUnknown
@@ -44,8 +45,6 @@ class BrokenEngine:
 
 def broken(desk: Desk, error: BaseException, *, after: bool) -> Any:
     """The inventory of an approver whose engine fails."""
-    from msgspec import structs
-
     return structs.replace(desk.inventory, engine=BrokenEngine(desk.engine, error, after=after))  # type: ignore[arg-type]
 
 
@@ -207,6 +206,30 @@ async def test_two_of_the_same_are_not_taken_for_each_other(desk: Desk, monkeypa
     assert await desk.level(sku) == (28, 0)
     seqs = {(await desk.state(one)).applied_seq for one in (first, second)}
     assert len(seqs) == 2
+
+
+async def test_one_that_stays_open_does_not_keep_the_others(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck, other = (
+        await desk.asked("receive", await desk.sku(0), 11),
+        await desk.asked("damage", await desk.sku(50), 11),
+    )
+    for approval_id in (stuck, other):
+        await die_before_the_change(desk, approval_id, monkeypatch)
+
+    class HalfBroken(BrokenEngine):
+        async def execute(self, command: Any) -> Any:
+            return await (super() if command.transaction_type == "IN" else self._engine).execute(command)
+
+    half = structs.replace(desk.inventory, engine=HalfBroken(desk.engine, Disconnected("away"), after=False))
+    with pytest.raises(Disconnected):
+        await service.finish_interrupted(half, older_than_s=0)
+    assert (await desk.state(other)).status == "APPROVED"
+    approval = await desk.state(stuck)
+    assert approval.status == "PENDING"
+    # Nobody knows yet how the first attempt ended, and the second has not found out: still not open to a rejection.
+    assert approval.intent is not None
+    assert await service.finish_interrupted(desk.inventory, older_than_s=0) == 1
+    assert (await desk.state(stuck)).status == "APPROVED"
 
 
 async def test_an_engine_that_was_not_asked_leaves_it_open(desk: Desk) -> None:
