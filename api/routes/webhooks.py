@@ -93,6 +93,13 @@ async def enable_webhook(webhook_id: str, services: ServicesDep, caller: Admin) 
     return json_answer(_view(await subscriptions.enable_webhook(services.inventory, services.jobs, webhook_id)))
 
 
+@router.post("/{webhook_id}/disable", summary="Disable a webhook", **operation({200: WebhookView}, "unknown-webhook"))
+async def disable_webhook(webhook_id: str, services: ServicesDep, caller: Admin) -> Response:
+    """Nothing is sent until it is enabled; what waits goes on waiting, what happens meanwhile is not for it."""
+    check_text(webhook_id, "webhook_id")
+    return json_answer(_view(await subscriptions.disable_webhook(services.inventory, webhook_id, caller.id)))
+
+
 @router.get(
     "/{webhook_id}/deliveries",
     summary="The delivery log",

@@ -169,5 +169,5 @@ def _told(error: BaseException) -> str:
     cause = error
     while cause.__cause__ is not None or cause.__context__ is not None:
         cause = cause.__cause__ or cause.__context__ or cause
-    text = str(cause).strip() or str(error).strip()
+    text = "".join(filter(str.isprintable, str(cause).strip() or str(error).strip()))
     return f"{type(cause).__name__}: {text}"[:200] if text else type(cause).__name__

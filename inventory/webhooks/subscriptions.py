@@ -111,6 +111,12 @@ async def enable_webhook(inventory: Inventory, jobs: JobQueue, webhook_id: str) 
     return enabled
 
 
+async def disable_webhook(inventory: Inventory, webhook_id: str, disabled_by: str) -> Webhook:
+    """Send nothing until it is enabled. One that is disabled already stays as it is. Raises UnknownWebhook."""
+    await webhooks.disable_webhook(inventory.database, webhook_id, f"disabled by {disabled_by}")
+    return await get_webhook(inventory, webhook_id)
+
+
 async def send_test(inventory: Inventory, jobs: JobQueue, webhook_id: str) -> Delivery:
     """Have a test event sent; how it went will stand in the log. Raises UnknownWebhook, WebhookDisabled."""
     await _active(inventory, webhook_id)

@@ -73,6 +73,7 @@ TABLE = [
     ("POST", "/admin/webhooks/wh_0/test", ADMINS),
     ("POST", "/admin/webhooks/wh_0/rotate-secret", ADMINS),
     ("POST", "/admin/webhooks/wh_0/enable", ADMINS),
+    ("POST", "/admin/webhooks/wh_0/disable", ADMINS),
     ("GET", "/admin/webhooks/wh_0/deliveries", ADMINS),
     ("POST", "/admin/webhooks/wh_0/deliveries/1/retry", ADMINS),
 ]

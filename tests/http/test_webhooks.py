@@ -133,6 +133,7 @@ def test_a_deleted_webhook_is_unknown(one_shop: Shop) -> None:
         admin.post(f"{path}/test"),
         admin.post(f"{path}/rotate-secret"),
         admin.post(f"{path}/enable"),
+        admin.post(f"{path}/disable"),
         admin.get(f"{path}/deliveries"),
         admin.post(f"{path}/deliveries/1/retry"),
         admin.get(f"{PATH}/wh_never"),
@@ -169,6 +170,16 @@ def test_the_log_and_what_can_be_asked_of_it(one_shop: Shop) -> None:
     # Another webhook's delivery is none of this one's.
     other = make(one_shop)["id"]
     assert_problem(admin.post(f"{PATH}/{other}/deliveries/{sent[0]['id']}/retry"), 404, "unknown-delivery")
+
+
+def test_disabled_and_enabled_by_hand(one_shop: Shop) -> None:
+    path = f"{PATH}/{make(one_shop)['id']}"
+    admin = one_shop.as_("admin")
+    for _ in range(2):
+        disabled = admin.post(f"{path}/disable").json()
+        assert (disabled["status"], disabled["reason"]) == ("disabled", "disabled by admin")
+    assert_problem(admin.post(f"{path}/test"), 409, "webhook-disabled")
+    assert admin.post(f"{path}/enable").json()["status"] == "active"
 
 
 def test_from_an_event_to_a_verified_request(make_service: Callable[..., RunningService]) -> None:
