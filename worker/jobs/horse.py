@@ -123,8 +123,9 @@ def _perform(
             told, ok = outcome.told, outcome.status == "ok"
         except Exception as error:
             # It could not even be written down: Postgres is away, or the code does not let go (rq_timeout_s).
-            logger.error("job could not be run", job=job, exc_info=not isinstance(error, DatabaseUnavailable))
             told = f"{type(error).__name__}: {error}"
+            foreseen = isinstance(error, DatabaseUnavailable)
+            logger.error("job could not be run", job=job, reason=told, exc_info=not foreseen)
     if not ok:
         _try_again(settings, registry, job, arguments, retry_after_s)
     return told
