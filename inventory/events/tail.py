@@ -133,7 +133,8 @@ class JournalTail:
 
     async def _run(self) -> None:
         back_off_s = 0.0
-        while True:
+        # Asked for anew each time: a cancellation that meets a connection at the wrong moment is lost in the client.
+        while self._task is asyncio.current_task():
             try:
                 await self._read()
             except (Unavailable, DatabaseUnavailable) as error:
