@@ -19,8 +19,8 @@ from engine.identity import BASE_LENGTH, make_id
 from engine.keys import PartitionKeys
 from engine.results import Record
 
-CHUNK: Final = 1000
-"""Fields, members or keys that one call looks at."""
+CHUNK: Final = 300
+"""Fields, members or keys that one call looks at: neither Redis nor the caller's event loop is held for long."""
 
 T = TypeVar("T")
 _decode_record = msgspec.msgpack.Decoder(Record).decode
@@ -75,19 +75,19 @@ class StoreReader:
         return moment
 
     async def counters(self, cursor: int) -> Chunk[Counters]:
-        """About 1,000 SKUs from `cursor` (0: the first) on."""
+        """About CHUNK SKUs from `cursor` (0: the first) on."""
         moment, (after, pairs) = await self._at_once(("HSCAN", self._keys.stock, cursor, "COUNT", CHUNK))
         fields = pairs.items() if isinstance(pairs, dict) else zip(pairs[::2], pairs[1::2], strict=True)
         return Chunk(moment, [_counters(sku, value) for sku, value in fields], int(after))
 
     async def counters_of(self, skus: Sequence[str]) -> Chunk[Counters]:
-        """The counters of these (at most 1,000) SKUs; those that are not there are left out."""
+        """The counters of these (at most CHUNK) SKUs; those that are not there are left out."""
         moment, values = await self._at_once(("HMGET", self._keys.stock, *skus))
         found = [_counters(sku.encode(), value) for sku, value in zip(skus, values, strict=True) if value is not None]
         return Chunk(moment, found, 0)
 
     async def deadlines(self, cursor: int) -> Chunk[Deadline]:
-        """About 1,000 live holds from `cursor` (0: the first) on."""
+        """About CHUNK live holds from `cursor` (0: the first) on."""
         moment, (after, flat) = await self._at_once(("ZSCAN", self._keys.deadlines, cursor, "COUNT", CHUNK))
         return Chunk(moment, _deadlines(flat), int(after))
 
@@ -118,7 +118,7 @@ class StoreReader:
         return [name.decode().removeprefix(self._keys.record_prefix) for name in names], int(after)
 
     async def active_records(self, bases: Sequence[str]) -> Chunk[tuple[str, Record | None]]:
-        """Of these bases (at most 1,000) the records that say ACTIVE; None for one that cannot be read."""
+        """Of these bases (at most CHUNK) the records that say ACTIVE; None for one that cannot be read."""
         if not bases:
             return Chunk(await self.moment(), [], 0)
         moment, values = await self._at_once(("MGET", *map(self._keys.record, bases)))

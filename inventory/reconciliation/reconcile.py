@@ -16,7 +16,7 @@ from typing import Final, Literal
 from engine.commands import parse_lines
 from engine.identity import make_id
 from engine.results import Record
-from engine.store_reader import Counters, Deadline, Moment, StoreReader
+from engine.store_reader import CHUNK, Counters, Deadline, Moment, StoreReader
 from inventory.context import PARTITION, Inventory
 from inventory.reconciliation import ledger_checks
 from inventory.reconciliation.findings import Counter, Drift, Findings, Reconciliation
@@ -32,6 +32,8 @@ against their newest ledger rows. `levels`: all of them. `deep`: every ledger ro
 
 UNFINISHED_AFTER_S: Final = 60.0
 """A repair that takes longer was cut off in the middle: its drift is reported again."""
+WITHOUT_PAUSE: Final = 2_000
+"""Comparisons after which others on the event loop get their turn."""
 ATTEMPTS: Final = 3
 """How often a run begins anew when the journal was trimmed under it."""
 
@@ -46,7 +48,7 @@ async def reconcile(inventory: Inventory, depth: Depth = "live", *, timeout_s: f
     """Hold counters, live holds, journal and ledger against each other.
 
     Redis is never held for more than a few milliseconds, Postgres never with a long statement. Memory: some 500 bytes a
-    hold and 300 a SKU while it runs. Raises ReconciliationUnknown when there can be no verdict, or none within
+    SKU and a hold while it runs. Raises ReconciliationUnknown when there can be no verdict, or none within
     `timeout_s`; Unavailable, DatabaseUnavailable.
     """
     try:
@@ -86,7 +88,7 @@ class _Run:
         deep = self._depth == "deep"
         self._follower, ledger_reserved = await load(self._database, self._reader, PARTITION, deep=deep)
         self._shadow = self._follower.shadow
-        self._check_ledger_reserved(ledger_reserved)
+        await self._check_ledger_reserved(ledger_reserved)
         ledger_seq = self._shadow.seq
         await self._reach(await self._reader.moment())
         lag = self._moment.seq - ledger_seq
@@ -116,11 +118,13 @@ class _Run:
         await self._follower.reach(moment)
         self._moment = moment
 
-    def _check_ledger_reserved(self, ledger_reserved: dict[str, int]) -> None:
+    async def _check_ledger_reserved(self, ledger_reserved: dict[str, int]) -> None:
         check = self._ledger_reserved
-        check.looked_at = len(ledger_reserved)
         held = self._shadow.reserved
         for sku, reserved in ledger_reserved.items():
+            check.looked_at += 1
+            if check.looked_at % WITHOUT_PAUSE == 0:
+                await asyncio.sleep(0)
             if reserved != held.get(sku, 0):
                 check.add(Drift(counter="ledger_reserved", sku=sku, expected=held.get(sku, 0), actual=reserved))
 
@@ -136,9 +140,10 @@ class _Run:
                     seen.add(counters.sku)
                     self._compare_counters(counters)
         # A SKU that is made while the walk goes on may come or not; so those are looked at once more, by name.
+        await asyncio.sleep(0)
         unseen = [sku for sku in self._shadow.on_hand if sku not in seen]
-        for start in range(0, len(unseen), 1000):
-            wanted = unseen[start : start + 1000]
+        for start in range(0, len(unseen), CHUNK):
+            wanted = unseen[start : start + CHUNK]
             again = await self._reader.counters_of(wanted)
             await self._reach(again.moment)
             for counters in again.items:
@@ -205,7 +210,11 @@ class _Run:
     async def _check_holds(self) -> None:
         shadow, check = self._shadow, self._holds
         # A hold that lives from start to end of the walk must come up in it; else it was amended, or is missing.
-        unseen = set(shadow.holds)
+        unseen: set[str] = set()
+        for reservation_id in shadow.holds:
+            unseen.add(reservation_id)
+            if len(unseen) % WITHOUT_PAUSE == 0:
+                await asyncio.sleep(0)
         cursor, first = 0, True
         while cursor or first:
             chunk = await self._reader.deadlines(cursor)
@@ -215,7 +224,7 @@ class _Run:
                 check.looked_at += 1
                 unseen.discard(found.reservation_id)
                 self._compare_hold(found)
-        for reservation_id in unseen & shadow.holds.keys():
+        for reservation_id in unseen:
             held = shadow.holds.get(reservation_id)
             if held is None:
                 continue
@@ -277,8 +286,8 @@ class _Run:
         while cursor or first:
             names, cursor = await self._reader.record_names(cursor)
             first = False
-            for start in range(0, len(names), 1000):
-                chunk = await self._reader.active_records(names[start : start + 1000])
+            for start in range(0, len(names), CHUNK):
+                chunk = await self._reader.active_records(names[start : start + CHUNK])
                 await self._reach(chunk.moment)
                 for base, record in chunk.items:
                     check.looked_at += 1
