@@ -18,7 +18,7 @@ MASK: Final = "***"
 _SECRET_FIELD = re.compile(r"(?i)(^|_)(authorization|api_?key|key|password|passwd|secret|token|cookie)$")
 _HARMLESS_FIELDS: Final = frozenset({"idempotency_key", "redis_key"})
 _BEARER = re.compile(r"(?i)\b(bearer\s+)[^\s\"',;]+")
-_OWN_KEY = re.compile(r"\bhf_[A-Za-z0-9_\-]{12,}")
+_OWN_KEY = re.compile(r"\bhf_[A-Za-z0-9_\-]{12,}|\bwhsec_[A-Za-z0-9+/=_\-]{12,}")
 _URL_PASSWORD = re.compile(r"([a-z][a-z0-9+.\-]*://[^\s:/@]*:)[^\s@]+(?=@)", re.IGNORECASE)
 _QUERY_PASSWORD = re.compile(r"(?i)([?&;\s](?:password|api_?key|key|token)=)[^\s&'\"]+")
 
