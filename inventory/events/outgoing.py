@@ -30,10 +30,11 @@ from engine.events import (
 from engine.results import Details
 from inventory.context import PARTITION
 from inventory.events.kinds import UNREADABLE
-from persistence.journal_entries import BadEvent, JournalEntry
+from persistence.journal_entries import LAST_MS, BadEvent, JournalEntry
 
 _encode: Final = msgspec.json.encode
 _details: Final = msgspec.json.Decoder(Details).decode
+_FAULTS: Final = (ValueError, IndexError, OverflowError, RecursionError, msgspec.MsgspecError)
 _TYPE: Final = re.compile(r"[a-z_]{1,40}\.[a-z_]{1,40}\Z")
 
 
@@ -134,7 +135,7 @@ def outgoing_event(epoch: int, seq: int, at_ms: int, event: Event | BadEvent) ->
     """The outgoing event with this sequence number."""
     try:
         kind, data = _MAKERS[type(event)](event)
-    except (ValueError, msgspec.MsgspecError) as error:
+    except _FAULTS as error:
         # The ledger has set such an event aside as well; its number must be seen to be passed.
         kind, data = UNREADABLE, _Unreadable(f"the event cannot be read: {type(error).__name__}")
     return OutgoingEvent(event_id(epoch, seq), kind, at_ms, data if isinstance(data, Raw) else Raw(_encode(data)))
@@ -152,7 +153,9 @@ def event_id(epoch: int, seq: int) -> str:
 
 
 def rfc3339(at_ms: int) -> str:
-    """Unix milliseconds as RFC 3339 UTC with milliseconds."""
+    """Unix milliseconds as RFC 3339 UTC with milliseconds. Raises ValueError past the year 9999."""
+    if not 0 <= at_ms <= LAST_MS:
+        raise ValueError("no time that a calendar has")
     second, ms = divmod(at_ms, 1000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(second))}.{ms:03d}Z"
 
