@@ -47,6 +47,8 @@ from persistence.queries.imports import WORKING, Failure, Import, ImportMode
 JOB: Final = "imports.work"
 IDLE_S: Final = 30.0
 """An import that nobody has moved for this long is looked after by the schedule."""
+ASK_AGAIN_S: Final = 5.0
+"""A large import that nobody has moved for this long is asked for once more when a caller repeats a step."""
 LOOK_EVERY_S: Final = 0.1
 _INLINE_ROW_BYTES: Final = 500
 """What one row of a workbook unpacks to, generously; a sheet of more is not looked at here."""
@@ -180,6 +182,7 @@ async def apply(
     elif found.status in {"REVERTING", "RESTORING"}:
         raise ImportNotReady
     elif found.status in WORKING:
+        await _take_up(inventory, jobs, found)
         found = await _settled(inventory, found.id, wait_s)
     if found.status == "REVERTED":
         raise ImportEnded("This import was reverted; upload the file again.")
@@ -204,6 +207,7 @@ async def revert(
             await _begin(inventory, jobs, found)
         found = await _settled(inventory, found.id, wait_s)
     elif found.status in {"REVERTING", "RESTORING"}:
+        await _take_up(inventory, jobs, found)
         found = await _settled(inventory, found.id, wait_s)
     elif found.status in WORKING:
         raise ImportNotReady
@@ -295,6 +299,15 @@ async def _begin(inventory: Inventory, jobs: JobQueue | None, before: Import) ->
         await work_on(inventory, before.id)
     else:
         await _ask(inventory, jobs, before.id)
+
+
+async def _take_up(inventory: Inventory, jobs: JobQueue | None, found: Import) -> None:
+    """Go on with a step that was begun, if nobody is at it: who asks again need not wait for the schedule."""
+    if (
+        found.rows <= inventory.settings.import_inline_rows
+        or (datetime.now(UTC) - found.updated_at).total_seconds() > ASK_AGAIN_S
+    ):
+        await _begin(inventory, jobs, found)
 
 
 async def _ask(inventory: Inventory, jobs: JobQueue | None, import_id: str) -> None:

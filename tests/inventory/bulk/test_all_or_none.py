@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -232,6 +233,42 @@ async def test_an_unknown_outcome_is_carried_on(warehouse: Warehouse, monkeypatc
         assert await steps.work_on(warehouse.inventory, imported.id)
     assert (await warehouse.status(imported), await warehouse.levels()) == ("APPLIED", WANTED)
     assert len(warehouse.made(imported)) == 10
+
+
+async def test_asking_again_goes_on_with_it(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    await warehouse.stock(*BEFORE)
+    imported = await warehouse.counted(*WANTED)
+    for step in (warehouse.apply, warehouse.revert):
+        with monkeypatch.context() as patched:
+            killed_at(patched, warehouse, 2, after=True)
+            with pytest.raises(Killed):
+                await step(imported)
+        assert (await step(imported)).status in {"APPLIED", "REVERTED"}
+    assert await warehouse.levels() == BEFORE
+    assert len(warehouse.made(imported)) == 20
+
+
+async def test_it_is_announced_once(warehouse: Warehouse) -> None:
+    await warehouse.stock(1, 2)
+    imported = await warehouse.counted(5, 6)
+    await warehouse.apply(imported)
+    await warehouse.apply(imported)
+    ((event_type, data),) = warehouse.sql("SELECT event_type, data FROM announcements")
+    assert event_type == "import.applied"
+    told = data if isinstance(data, dict) else json.loads(data)
+    assert (told["id"], told["transactions"], told["applied_by"]) == (imported.id, 2, "ann")
+
+
+async def test_previews_are_let_go_when_their_time_is_over(warehouse: Warehouse) -> None:
+    await warehouse.stock(1, 2)
+    old, applied, young = [await warehouse.counted(5, 6) for _ in range(3)]
+    await warehouse.apply(applied)
+    warehouse.sql("UPDATE imports SET expires_at = now() WHERE id = ANY(%s)", [old.id, applied.id])
+    assert await imports.expire_previews(warehouse.inventory) == 1
+    assert await imports.expire_previews(warehouse.inventory) == 0
+    assert [await warehouse.status(one) for one in (old, applied, young)] == ["EXPIRED", "APPLIED", "PREVIEW"]
+    kept = dict(warehouse.sql("SELECT import_id, count(*) FROM import_rows GROUP BY import_id"))
+    assert kept == {applied.id: 2, young.id: 2}
 
 
 async def test_several_workers_at_once_do_it_once(warehouse: Warehouse) -> None:
