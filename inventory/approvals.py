@@ -41,6 +41,8 @@ INTERRUPTED_S: Final = 60.0
 """How long an intent stands before the scheduled look takes it for interrupted."""
 MOST_A_LOOK: Final = 500
 """Stale requests, or interrupted ones, that one scheduled look takes on."""
+MOST_LINES_TOLD: Final = 50
+"""Lines of a change that an event carries."""
 
 _log = structlog.get_logger("holdfast.approvals")
 
@@ -59,6 +61,8 @@ class ApprovalNews(Struct, frozen=True):
     status: ApprovalStatus
     kind: ChangeKind
     lines: tuple[ApprovalLine, ...]
+    """The first of them: a return may have thousands, and every event is carried by everybody who listens."""
+    line_count: int
     reference: str | None
     units: int
     reason: str
@@ -217,7 +221,8 @@ def news_of(approval: Approval) -> ApprovalNews:
         id=approval.id,
         status=approval.status,
         kind=approval.kind,
-        lines=tuple(ApprovalLine(*line) for line in approval.lines),
+        lines=tuple(ApprovalLine(*line) for line in approval.lines[:MOST_LINES_TOLD]),
+        line_count=len(approval.lines),
         reference=approval.reference or None,
         units=approval.units,
         reason=approval.reason,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -66,6 +67,29 @@ async def test_several_lines_count_together(desk: Desk) -> None:
     assert [(row.sku, row.quantity, row.reference_type) for row in done.transactions] == [
         (sku, 3, "ExternalOrder") for sku in skus
     ]
+
+
+async def test_what_is_told(desk: Desk) -> None:
+    skus = [await desk.sku(0) for _ in range(51)]
+    made = await desk.give_back("elsewhere", *((sku, 2) for sku in skus))
+    assert isinstance(made, Approval)
+    (data,) = [json.loads(text) for (text,) in desk.rows("SELECT data FROM announcements")]
+    assert data["lines"] == [{"sku": sku, "quantity": 2} for sku in skus[:50]]
+    told = {name: value for name, value in data.items() if name not in {"lines", "requested_at", "expires_at"}}
+    assert told == {
+        "id": made.id,
+        "status": "PENDING",
+        "kind": "return",
+        "line_count": 51,
+        "reference": "elsewhere",
+        "units": 102,
+        "reason": "did not fit",
+        "requested_by": CLERK,
+        "decided_by": None,
+        "decided_at": None,
+        "decision_reason": None,
+    }
+    await approvals.reject(desk.inventory, made.id, ANN)
 
 
 async def test_a_limit_of_0_asks_nobody(desk: Desk) -> None:
