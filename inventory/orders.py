@@ -164,7 +164,9 @@ async def _cancelled(inventory: Inventory, reporter: Reporter, event: OrderCance
     await inventory.committed(state.seq)
     ledger = await orders.ledger_of(inventory.database, event.order_id)
     sold = await _reservations_of(inventory, event.order_id) if ledger is not None else []
-    if ledger is None or not sold or (reporter.owner and any(one.owner != reporter.owner for one in sold)):
+    if ledger is None or not any(one.sold for one in ledger.units):
+        raise UnknownOrder
+    if reporter.owner and (not sold or any(one.owner != reporter.owner for one in sold)):
         raise UnknownOrder
     if ledger.outstanding:
         reason = DEFAULT_REASON if event.reason is UNSET else event.reason.strip()

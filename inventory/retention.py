@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from inventory.context import Inventory
 from inventory.webhooks.sweep import forget_old_deliveries
-from persistence.queries import alerts, announcements, job_runs, journal_archive, old_reservations
+from persistence.queries import alerts, announcements, job_runs, journal_archive, old_reservations, order_dead_letters
 
 CHUNK: Final = 2_000
 """Rows that one statement looks at: a few milliseconds, so that nobody waits for it."""
@@ -28,6 +28,8 @@ class Forgotten(Struct, frozen=True):
     deliveries: int
     job_runs: int
     alerts: int
+    order_events: int
+    """Order events that had been set aside and were applied after all."""
 
 
 async def forget_old_records(inventory: Inventory, now: datetime | None = None) -> Forgotten:
@@ -43,6 +45,9 @@ async def forget_old_records(inventory: Inventory, now: datetime | None = None) 
         deliveries=await forget_old_deliveries(inventory),
         job_runs=await _until_done(lambda: job_runs.prune(database, rules.job_runs, CHUNK)),
         alerts=await _until_done(lambda: alerts.forget(database, now - timedelta(seconds=rules.reservations_s), CHUNK)),
+        order_events=await _until_done(
+            lambda: order_dead_letters.forget(database, now - timedelta(seconds=rules.reservations_s), CHUNK)
+        ),
     )
 
 

@@ -118,6 +118,8 @@ class OrderStream:
         """Order -> its entries that wait for their turn. A lane exists while a task works on it."""
         self._held: set[str] = set()
         """Stream ids that this consumer works on, postponed ones included."""
+        self._settled: set[str] = set()
+        """Stream ids finished since the latest question for abandoned ones: its answer may still name them."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(settings.at_a_time)
         self._finished = asyncio.Event()
@@ -199,6 +201,7 @@ class OrderStream:
         taken = 0
         start: Any = "0-0"
         while taken < room:
+            self._settled.clear()
             answer: Any = await self._redis.xautoclaim(
                 self._settings.stream,
                 self._settings.group,
@@ -208,7 +211,7 @@ class OrderStream:
                 count=min(room - taken, self._settings.batch),
             )
             start, entries = answer[0], answer[1]
-            taken += self._take(entries)
+            taken += self._take([entry for entry in entries if entry[0].decode() not in self._settled])
             if start == b"0-0":
                 break
         return taken
@@ -326,6 +329,7 @@ class OrderStream:
 
     def _done(self, work: _Work) -> None:
         self._held.discard(work.entry.stream_id)
+        self._settled.add(work.entry.stream_id)
         self.status.in_flight -= 1
         self._finished.set()
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from msgspec import Struct
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from persistence.database import Database
@@ -103,6 +103,17 @@ async def page(
         statement = statement.where(_LETTER.id < last_id)
     rows = await database.fetch(statement)
     return await page_of(rows, limit, _letter, lambda row: (row.id,), key=database.cursor_key, scope=scope)
+
+
+async def forget(database: Database, resolved_before: datetime, limit: int) -> int:
+    """Delete up to `limit` that were resolved before a moment; how many went. Raises DatabaseUnavailable."""
+    old = (
+        select(_LETTER.id)
+        .where(_LETTER.status == "RESOLVED", _LETTER.updated_at < resolved_before)
+        .order_by(_LETTER.id)
+        .limit(limit)
+    )
+    return len(await database.write(delete(order_dead_letters).where(_LETTER.id.in_(old)).returning(_LETTER.id)))
 
 
 def _letter(row: Row[Any]) -> DeadLetter:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -357,3 +358,12 @@ def test_dead_letters_are_listed_and_retried(one_shop: Shop) -> None:
     assert_problem(operator.post(f"{path}/{2**62}/retry"), 404, "unknown-dead-letter")
     for wrong in ("0", "-1", "x", str(2**64)):
         assert_problem(operator.post(f"{path}/{wrong}/retry"), 422, "validation-error")
+
+    # Retention forgets what was resolved long ago, never what still waits for somebody.
+    database = one_shop.running.services.database
+    forget_before = lambda moment: one_shop.running.run(  # noqa: E731
+        lambda: order_dead_letters.forget(database, moment, 10)
+    )
+    assert forget_before(datetime.now(UTC) - timedelta(minutes=5)) == 0
+    assert forget_before(datetime.now(UTC) + timedelta(minutes=5)) == 1
+    assert [one["id"] for one in reader.get(path).json()["items"]] == [bad["id"]]

@@ -13,6 +13,8 @@ from inventory.context import Inventory
 from tests.waiting import eventually
 from tests.worker.orders_shop import STREAM, open_shop, quick
 from tests.worker.orders_shop import OrdersShop as Shop
+from worker.flusher import FlusherStatus
+from worker.metrics import WorkerCollector
 from worker.order_stream import ACTOR, OrderStream
 
 NEVER = "0" * 36
@@ -254,3 +256,16 @@ async def test_the_stream_may_be_something_else(shop: Shop, consume: Callable[..
     shop.created("o-1", await shop.hold(sku))
     await eventually(lambda: shop.movements("o-1"))
     assert not stream.status.waiting
+
+
+async def test_its_numbers_are_on_the_page(shop: Shop, consume: Callable[..., OrderStream]) -> None:
+    stream = consume()
+    shop.created("o-1", await shop.hold(await shop.sku("A")))
+    shop.tell("nonsense")
+    await shop.all_done()
+    collector = WorkerCollector(FlusherStatus, lambda: None, lambda: stream.status)
+    numbers = {metric.name: metric.samples[0].value for metric in collector.collect()}
+    assert (numbers["holdfast_orders_applied"], numbers["holdfast_orders_dead_letters"]) == (1.0, 1.0)
+    assert numbers["holdfast_orders_waiting"] == numbers["holdfast_orders_postponed"] == 0.0
+    shop.client.xadd(STREAM, {"event": "x"})
+    await eventually(lambda: stream.status.dead == 2 and stream.status.lag_entries == 0)
