@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runtime.settings import load_settings
 from runtime.store import OpenedStore, given_keys
-from runtime.wiring import api_settings, engine_settings, worker_settings
+from runtime.wiring import api_settings, engine_settings, inventory_settings, worker_settings
 
 STORE = OpenedStore("unix:///r", "postgresql:///d", "Valkey 9", "PostgreSQL 18", 7, ())
 
@@ -24,6 +24,17 @@ def test_the_api_gets_its_promises_and_limits() -> None:
     assert (api.durability, api.late_confirm, api.ledger_timeout_s, api.epoch) == ("ledger", True, 3.0, 7)
     assert (api.max_body_bytes, api.max_batch_body_bytes, api.access_log) == (2048, 16_384, True)
     assert not api_settings(load_settings(), 7, None).late_confirm
+
+
+def test_the_inventory_service_gets_the_shops_rules() -> None:
+    settings = load_settings(
+        approval_units=25, approval_expiry_hours=2, ledger_timeout_seconds=3, late_confirm="if-available"
+    )
+    rules = inventory_settings(settings, 7)
+    assert (rules.approval_units, rules.approval_expiry_s) == (25, 7200)
+    assert (rules.epoch, rules.ledger_timeout_s, rules.late_confirm) == (7, 3.0, True)
+    plain = inventory_settings(load_settings(), 1)
+    assert (plain.approval_units, plain.approval_expiry_s) == (1000, 72 * 3600)
 
 
 def test_the_worker_gets_both_urls_and_every_limit() -> None:
