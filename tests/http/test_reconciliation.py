@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from inventory.reconciliation import shared
 from inventory.reconciliation.scheduled import DriftFound, reconcile_and_tell
+from persistence.migrate import upgrade
 from tests.http.conftest import Shop, assert_problem
 from tests.http.running import RunningService
 from tests.waiting import wait_until
@@ -106,3 +107,26 @@ def test_what_cannot_be_known_is_503(own_shop: Shop) -> None:
             client.xadd("{h00}:journal", fields, id=stream_id)
     own_shop.running.start_flusher()
     assert own_shop.as_("auditor").get(PATH).json()["status"] == "ok"
+
+
+def test_without_redis_or_postgres_nobody_is_told_ok(
+    make_service: Callable[..., RunningService], make_redis: Any, make_postgres: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "FRESH_S", 0.0)
+    redis_server, postgres_server = make_redis(), make_postgres()
+    upgrade(postgres_server.url)
+    shop = Shop(make_service(redis=redis_server.url, database=postgres_server.url), "protocol")
+    sku = shop.sku()
+    shop.reserve(sku)
+    assert shop.as_("auditor").get(PATH).json()["status"] == "ok"
+    redis_server.stop()
+    assert_problem(shop.as_("auditor").get(PATH), 503, "store-unavailable")
+    redis_server.start()
+    wait_until(lambda: shop.as_("auditor").get(PATH).status_code == 200)
+    postgres_server.stop()
+    assert_problem(shop.as_("auditor").get(PATH), 503, "ledger-unavailable")
+    assert "holdfast_engine_connected" in shop.as_("nobody").get("/metrics").text
+    postgres_server.start()
+    wait_until(lambda: shop.as_("auditor").get(PATH).status_code == 200)
+    assert shop.as_("auditor").get(PATH).json()["status"] == "ok"
+    shop.close()
