@@ -45,6 +45,18 @@ ApiKey = Annotated[SecretStr, AfterValidator(_key)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 
 
+def _stream(value: str) -> str:
+    if value.startswith("{h"):
+        raise ValueError("a name that begins with {h belongs to the stock: its keys are not a stream to consume")
+    return value
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("a Redis address begins with redis://, rediss:// or unix://")
+    return value
+
+
 class Settings(BaseSettings):
     """The settings of one deployment. Every process of it reads the same ones."""
 
@@ -206,12 +218,12 @@ class Settings(BaseSettings):
         le=36_500,
         description="Days an ended reservation is kept in Postgres. The ledger is kept for ever.",
     )
-    orders_stream: str = Field(
+    orders_stream: Annotated[str, AfterValidator(_stream)] = Field(
         "holdfast:orders",
         max_length=255,
         description="Redis stream from which the worker takes `order.created` and `order.cancelled`; empty: none.",
     )
-    orders_redis_url: SecretStr | None = Field(
+    orders_redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = Field(
         None, description="Redis or Valkey that holds that stream. Unset: the one that holds the stock."
     )
     alert_hysteresis_percent: int = Field(

@@ -57,6 +57,8 @@ def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPa
         ("HOLDFAST_TIMEZONE", "Mars/Olympus"),
         ("HOLDFAST_TIMEZONE", "../../etc/passwd"),
         ("HOLDFAST_ALERT_HYSTERESIS_PERCENT", "-1"),
+        ("HOLDFAST_ORDERS_STREAM", "{h00}:journal"),
+        ("HOLDFAST_ORDERS_REDIS_URL", "localhost:6379"),
     ],
 )
 def test_a_bad_value_is_refused_by_the_name_of_its_variable(
