@@ -247,6 +247,23 @@ async def test_what_the_ledger_set_aside_is_told_as_that(
     ]
 
 
+async def test_what_was_set_aside_stays_that_for_who_comes_later(
+    feed: EventFeed, redis_client: redis.Redis, start_flusher: Callable[..., Any]
+) -> None:
+    """The tail has read it as if it were good, and the ledger vouches for what came since: but not for this."""
+    async with feed.reader("0-1-0") as first:
+        put(redis_client, entry(1, adjusted("good", 1)), 1)
+        put(redis_client, entry(2, adjusted("bad", 9, sku="not'a SKU")), 2)
+        await eventually(lambda: feed.tail._entries and feed.tail._entries[-1].last_seq == 2)
+        start_flusher()
+        await read(first, 2)
+        put(redis_client, entry(3, adjusted("good", 2)), 3)
+        await read(first, 1)
+        async with feed.reader("0-1-1") as second:
+            events = await read(second, 2)
+    assert [event.type for event in events] == ["journal.unreadable", "stock.adjusted"]
+
+
 async def test_another_epoch_begins_at_1_again(feed: EventFeed, sql: Sql) -> None:
     def archive(epoch: int, first_seq: int, *events: object) -> None:
         last_seq = first_seq + len(events) - 1
