@@ -23,7 +23,7 @@ from persistence.queries.imports import RowError
 from persistence.queries.products import ProductStatus
 
 MAX_NAME: Final = 255
-BATCHES_AHEAD: Final = 10
+BATCHES_AHEAD: Final = 5
 """Batches in the journal that the ledger need not have yet."""
 
 _COLUMNS: Final[dict[str, tuple[str, ...]]] = {

@@ -240,6 +240,15 @@ async def expire_previews(inventory: Inventory) -> int:
     return gone
 
 
+async def forget_old(inventory: Inventory) -> int:
+    """Forget imports as old as reservations are forgotten; how many. Raises DatabaseUnavailable."""
+    before = datetime.now(UTC) - timedelta(seconds=inventory.settings.retention.reservations_s)
+    gone = 0
+    while await imports.forget(inventory.database, before):
+        gone += 1
+    return gone
+
+
 def refusal_of(failure: Failure) -> Refusal:
     """The refusal that a stored failure stands for."""
     if failure.code == StockMoved.code:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from persistence.database import Database, Transaction
@@ -169,6 +169,20 @@ async def expired(database: Database, limit: int) -> Sequence[str]:
     """Ids of at most `limit` previews that nobody applied in time."""
     statement = select(_IMPORT.id).where(_IMPORT.status == "PREVIEW", _IMPORT.expires_at <= func.now()).limit(limit)
     return [row.id for row in await database.fetch(statement)]
+
+
+async def forget(database: Database, before: datetime) -> int:
+    """Forget one import that has rested since `before`, the oldest, with its rows; 0 if there is none.
+
+    The ledger keeps what it did. Raises DatabaseUnavailable.
+    """
+    oldest = (
+        select(_IMPORT.id)
+        .where(_IMPORT.status.not_in(WORKING), _IMPORT.updated_at < before)
+        .order_by(_IMPORT.updated_at)
+        .limit(1)
+    )
+    return len(await database.write(delete(imports).where(_IMPORT.id.in_(oldest)).returning(_IMPORT.id)))
 
 
 @asynccontextmanager

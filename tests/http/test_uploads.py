@@ -18,6 +18,7 @@ from tests.http.conftest import Shop, assert_problem
 from tests.http.running import KEYS, RunningService
 from tests.http.test_bulk import BULK, previewed, step, stock_file, upload
 from tests.inventory.bulk.workbooks import cell, row, sheet, workbook
+from tests.waiting import wait_until
 from worker.jobs.context import JobContext, JobSettings
 from worker.jobs.registry import JOBS
 
@@ -231,6 +232,23 @@ def test_a_large_file_is_done_by_a_job(small_limits: Shop, monkeypatch: pytest.M
     jobs.run()
     assert client.get(path).json()["status"] == "REVERTED"
     assert {small_limits.level(sku) for sku in skus} == {(10, 0)}
+
+
+def test_a_ledger_that_is_late(make_service: Callable[..., RunningService]) -> None:
+    """503, and what was begun is finished by asking again: once."""
+    running = make_service(ApiSettings(ledger_timeout_s=0.3), None, InventorySettings(ledger_timeout_s=0.3))
+    shop = Shop(running, "protocol")
+    try:
+        sku = shop.sku(10)
+        preview = previewed(shop, stock_file((sku, 4)), "add")
+        running.stop_flusher()
+        assert_problem(step(shop, preview, "apply"), 503, "durability-unknown")
+        assert_problem(step(shop, preview, "revert"), 409, "import-not-ready")
+        running.start_flusher()
+        wait_until(lambda: step(shop, preview, "apply").status_code == 200)
+        assert shop.level(sku) == (14, 0)
+    finally:
+        shop.close()
 
 
 def test_a_large_file_that_cannot_be_read(small_limits: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inventory.bulk.imports import expire_previews, resume
+from inventory.bulk.imports import expire_previews, forget_old, resume
 from inventory.bulk.steps import work_on
 from worker.jobs.context import JobContext
 
@@ -19,5 +19,6 @@ async def take_up(context: JobContext) -> str:
 
 
 async def expire(context: JobContext) -> str:
-    """Previews that nobody applied in time."""
-    return f"{await expire_previews(context.inventory)} previews expired"
+    """Previews that nobody applied in time, and imports of long ago."""
+    expired, forgotten = await expire_previews(context.inventory), await forget_old(context.inventory)
+    return f"{expired} previews expired, {forgotten} old imports forgotten"

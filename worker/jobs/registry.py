@@ -129,7 +129,7 @@ JOBS: Final = Registry(
         RegisteredJob(
             JobKind(
                 name="imports.expire",
-                description="Import previews that nobody applied in time let go",
+                description="Import previews that nobody applied in time let go, old imports forgotten",
                 schedule=3600,
             ),
             imports.expire,

@@ -267,6 +267,9 @@ async def test_previews_are_let_go_when_their_time_is_over(warehouse: Warehouse)
     assert await imports.expire_previews(warehouse.inventory) == 1
     assert await imports.expire_previews(warehouse.inventory) == 0
     assert [await warehouse.status(one) for one in (old, applied, young)] == ["EXPIRED", "APPLIED", "PREVIEW"]
+    assert await imports.forget_old(warehouse.inventory) == 0
+    warehouse.sql("UPDATE imports SET updated_at = now() - interval '10 years' WHERE id = ANY(%s)", [old.id])
+    assert await imports.forget_old(warehouse.inventory) == 1
     kept = dict(warehouse.sql("SELECT import_id, count(*) FROM import_rows GROUP BY import_id"))
     assert kept == {applied.id: 2, young.id: 2}
 
