@@ -166,6 +166,9 @@ def test_the_timetable_is_that_of_the_registry(job_settings: JobSettings, redis_
         assert JsonJob.fetch(schedule_id("test.yearly"), connection=connection).created_at == before
         connection.delete(f"rq:job:{schedule_id('test.tick')}")
         table.declare()
+        connection.hset(f"rq:job:{schedule_id('test.yearly')}", "data", b"damaged")
+        table.declare()
+        assert JsonJob.fetch(schedule_id("test.yearly"), connection=connection).kwargs["job"] == "test.yearly"
         assert set(queue._planned() or ()) == {"test.tick", "test.yearly"}
         table.close()
 

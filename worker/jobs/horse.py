@@ -174,6 +174,9 @@ class _RqWorker(Worker):
     max_connection_wait_time = LONGEST_RECONNECT_PAUSE_S
     settings: JobSettings
 
+    def subscribe(self) -> None:
+        """Not to RQ's channel of remote commands: nobody sends any, and its thread makes each fork a gamble."""
+
     def setup_work_horse_signals(self) -> None:
         """In the work-horse: it has a process group of its own, so nobody else would end it with us."""
         super().setup_work_horse_signals()  # type: ignore[no-untyped-call]

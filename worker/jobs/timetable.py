@@ -18,7 +18,7 @@ import structlog
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from rq.exceptions import NoSuchJobError
+from rq.exceptions import DeserializationError, NoSuchJobError
 from rq_scheduler import Scheduler  # type: ignore[import-untyped]
 
 from inventory.job_queue import ENTRY, JobKind, JsonJob, payload_of, rq_timeout_s, schedule_id
@@ -116,9 +116,13 @@ def _quiet_crontab() -> Iterator[None]:
 
 def _same(job: JsonJob, kind: JobKind) -> bool:
     schedule = job.meta.get("interval") if isinstance(kind.schedule, int) else job.meta.get("cron_string")
+    try:
+        payload = job.kwargs
+    except DeserializationError:  # damaged, or not ours
+        return False
     return (
         schedule == kind.schedule
         and job.origin == kind.lane
         and job.timeout == rq_timeout_s(kind)
-        and job.kwargs == payload_of(kind, {}, kind.retry_after_s)
+        and payload == payload_of(kind, {}, kind.retry_after_s)
     )
