@@ -266,6 +266,35 @@ EXAMPLES: Final[dict[str, Any]] = {
         "queue_reachable": True,
     },
     "JobRunList": {"items": [_JOB_RUN]},
+    "ReconciliationView": {
+        "status": "drift",
+        "checked_skus": 1200,
+        "checked_holds": 340,
+        "drift": [
+            {
+                "sku": "MUG-RED",
+                "counter": "on_hand",
+                "expected": 34,
+                "actual": 35,
+                "reservation_id": None,
+                "detail": "since event 8811",
+            }
+        ],
+        "drift_found": 1,
+        "checks": [
+            {
+                "invariant": "3",
+                "statement": "on_hand is what ledger and journal add up to",
+                "looked_at": 1200,
+                "differences": 1,
+            }
+        ],
+        "journal_lag_events": 3,
+        "epoch": 1,
+        "seq": 8841,
+        "as_of": _AT,
+        "took_ms": 62,
+    },
     "HealthView": {"status": "alive"},
     "ReadinessView": {
         "status": "ready",
