@@ -13,6 +13,7 @@ import redis
 from msgspec import structs
 
 from inventory.job_queue import JobQueue, JsonJob, schedule_id
+from runtime.embedded_redis import EmbeddedRedis
 from tests.runtime.up_process import descendants, is_alive
 from tests.waiting import wait_until
 from tests.worker.conftest import Rows
@@ -189,6 +190,18 @@ def test_a_delay_is_never_cut_short(job_settings: JobSettings, queue: JobQueue) 
             queue.push("test.note", {"path": "/never"}, delay_s=delay_s)
             ((_, due_at),) = connection.zrange("rq:scheduler:scheduled_jobs", 0, -1, withscores=True)
             assert before + delay_s <= due_at <= time.time() + delay_s + 1
+
+
+async def test_a_restart_of_the_queue_loses_no_request(make_redis: Callable[..., EmbeddedRedis]) -> None:
+    server = make_redis()
+    queue = JobQueue(server.url, JOBS.kinds)
+    assert await queue.enqueue("test.note", path="/never")
+    server.kill()
+    server.start()
+    assert await queue.enqueue("test.note", path="/never")
+    with server.client() as client:
+        assert client.llen("rq:queue:prompt") >= 2
+    queue.close()
 
 
 async def test_the_queue_away_is_no_error(job_settings: JobSettings) -> None:
