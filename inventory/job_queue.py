@@ -81,8 +81,7 @@ class JobQueue:
         self.kinds: Mapping[str, JobKind] = {kind.name: kind for kind in kinds}
         self._redis = Redis.from_url(
             url,
-            # Once more: after a restart of Redis every kept connection is dead. A job asked for twice does no harm.
-            retry=Retry(NoBackoff(), 1),
+            retry=Retry(NoBackoff(), 0),
             socket_timeout=REDIS_TIMEOUT_S,
             socket_connect_timeout=REDIS_TIMEOUT_S,
         )
