@@ -18,6 +18,7 @@ from worker.order_stream import OrderStreamStatus
 from worker.sweeper import SweeperStatus
 
 _MS: Final = 1000.0
+_PREFIX: Final = "holdfast_"
 
 
 class WorkerCollector(Collector):
@@ -106,10 +107,10 @@ def _orders_metrics(status: OrderStreamStatus) -> Iterator[Metric]:
 
 def _follower_metrics(followers: Mapping[str, FollowerStatus]) -> Iterator[Metric]:
     stuck = GaugeMetricFamily(
-        "holdfast_follower_stuck", "1 while what follows the journal cannot go on; the log says why.", labels=["follower"]
+        _PREFIX + "follower_stuck", "1 while what follows the journal cannot go on.", labels=["follower"]
     )
     entries = CounterMetricFamily(
-        "holdfast_follower_entries", "Journal entries that this worker has handed to it.", labels=["follower"]
+        _PREFIX + "follower_entries", "Journal entries that this worker has handed to it.", labels=["follower"]
     )
     for name, status in followers.items():
         stuck.add_metric([name], float(bool(status.reason)))
