@@ -106,6 +106,8 @@ def _orders_metrics(status: OrderStreamStatus) -> Iterator[Metric]:
 
 
 def _follower_metrics(followers: Mapping[str, FollowerStatus]) -> Iterator[Metric]:
+    if not followers:
+        return
     stuck = GaugeMetricFamily(
         _PREFIX + "follower_stuck", "1 while what follows the journal cannot go on.", labels=["follower"]
     )
