@@ -175,7 +175,8 @@ def test_too_large_and_never_ending_uploads(small_limits: Shop, monkeypatch: pyt
             # The service has answered and closed; a client that goes on writing may never see the answer.
             continue
         assert answer.status_code == status
-    assert sent < 60_000_000
+    # What lingers of each, and what stands in sockets; without an end it would be gigabytes.
+    assert sent < 200_000_000
 
 
 def test_an_upload_that_is_broken_off(small_limits: Shop) -> None:
