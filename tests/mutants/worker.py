@@ -14,9 +14,11 @@ import signal
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NoReturn, TextIO
+from typing import Any, Final, NoReturn, TextIO
 
+import msgspec
 import pytest
 import redis
 from _pytest.runner import runtestprotocol
@@ -25,6 +27,7 @@ import lua
 from engine import scripts
 from runtime.embedded_redis import EmbeddedRedis
 from tests.mutants.outcomes import Outcome, Request
+from tests.scripts.machine import Machine
 
 TESTS: Final = Path(__file__).parents[1] / "scripts"
 NOT_RUN: Final = ("test_contract.py", "test_lua_lint.py")
@@ -45,6 +48,7 @@ class Worker:
         self._folder = Path(tempfile.mkdtemp(prefix="holdfast-mutants-")) / "lua"
         self._killers: dict[str, Counter[str]] = {}
         self._server: EmbeddedRedis | None = None
+        self._verbs: dict[str, frozenset[str]] = {}
 
     @pytest.fixture(scope="session", autouse=True)
     def _remember_server(self, redis_server: EmbeddedRedis) -> None:
@@ -52,12 +56,8 @@ class Worker:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = [item for item in session.items if item.path.name not in NOT_RUN]
-        first = items[0]
-        other = next(item for item in items if item.path != first.path)
-        # Starts the servers of the session; every fork inherits them.
-        if any(report.failed for report in runtestprotocol(first, nextitem=other, log=False)):
-            raise RuntimeError(f"{first.nodeid} fails without any mutant")
-        first._initrequest()  # type: ignore[attr-defined]
+        # Starts the servers of the session, which every fork inherits.
+        self._look_at_verbs(items)
         assert self._server is not None
         with self._server.client() as client:
             client.config_set("busy-reply-threshold", LONG_SCRIPT_MS)
@@ -71,6 +71,26 @@ class Worker:
                     break
         shutil.rmtree(self._folder.parent, ignore_errors=True)
         return True
+
+    def _look_at_verbs(self, items: list[pytest.Item]) -> None:
+        """Run every test once, as it is, and note which verbs it sends."""
+        sent: set[str] = set()
+        send = Machine.send
+
+        def noting(machine: Machine, commands: bytes, bases: Sequence[str]) -> bytes | None:
+            decoded: Any = msgspec.msgpack.decode(commands)
+            sent.update(str(command[0]) for command in decoded if isinstance(command, list) and command)
+            return send(machine, commands, bases)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Machine, "send", noting)
+            # The last one leaves the session standing for the forks.
+            for item, following in zip(items, [*items[1:], items[0]], strict=True):
+                sent.clear()
+                if any(report.failed for report in runtestprotocol(item, nextitem=following, log=False)):
+                    raise RuntimeError(f"{item.nodeid} fails without any mutant")
+                self._verbs[item.nodeid] = frozenset(sent)
+                item._initrequest()  # type: ignore[attr-defined]
 
     def _try(self, request: Request, items: list[pytest.Item], client: redis.Redis) -> Outcome:
         file = self._folder / request.file
@@ -131,7 +151,10 @@ class Worker:
         os._exit(0)
 
     def _ordered(self, file: str, items: list[pytest.Item]) -> list[pytest.Item]:
-        """What has caught mutants of this file, then the tests of its verb, then all others."""
+        """What has caught mutants of this file, then the tests of its verb, then all others.
+
+        A file of a verb matters only to batches with that verb: other tests are left out.
+        """
         famous = [name for name, _ in self._killers.get(file, Counter()).most_common(FAMOUS)]
         verb_file = f"test_{Path(file).stem}.py"
 
@@ -140,6 +163,9 @@ class Worker:
                 return 0, famous.index(item.nodeid)
             return (1 if item.path.name == verb_file else 2), 0
 
+        if file.startswith("commands/"):
+            verb = Path(file).stem
+            items = [item for item in items if verb in self._verbs[item.nodeid] or not self._verbs[item.nodeid]]
         return sorted(items, key=rank)
 
 
