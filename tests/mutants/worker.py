@@ -6,6 +6,7 @@ tests/mutants/run.py with two pipes: requests come in, outcomes go out, both one
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -13,6 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +37,8 @@ NOT_RUN: Final = ("test_contract.py", "test_lua_lint.py")
 SILENCE_S: Final = 60
 """A mutant that finishes no test for so long has made the script run for ever."""
 LONG_SCRIPT_MS: Final = 1_000
+PATIENCE_S: Final = 15
+"""How long a server may take to come free of a script that was stopped."""
 FAMOUS: Final = 12
 """Tests that caught mutants of the same file before go first, at most so many."""
 
@@ -171,24 +175,25 @@ class Worker:
 
 def _is_free(client: redis.Redis) -> bool:
     """Whether the server takes commands again, with a script that runs for ever stopped if that is possible."""
-    try:
-        client.ping()
-        return True
-    except redis.exceptions.RedisError:
-        pass
-    try:
-        client.script_kill()
-        client.ping()
-        return True
-    except redis.exceptions.RedisError:
-        return False
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        try:
+            client.ping()
+            return True
+        except redis.exceptions.RedisError:
+            # Killed only if it has not written; until it notices, the server is still busy.
+            with contextlib.suppress(redis.exceptions.RedisError):
+                client.script_kill()
+            time.sleep(0.1)
+    return False
 
 
 def main() -> int:
     with os.fdopen(int(sys.argv[1])) as requests, os.fdopen(int(sys.argv[2]), "w") as outcomes:
         quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:timeout", "--no-header", "-o", "addopts="]
         quiet += ["--import-mode=importlib", "--capture=sys", "-W", "ignore"]
-        return int(pytest.main([*quiet, str(TESTS)], plugins=[Worker(requests, outcomes)]))
+        tests = sys.argv[3:] or [str(TESTS)]
+        return int(pytest.main([*quiet, *tests], plugins=[Worker(requests, outcomes)]))
 
 
 if __name__ == "__main__":
