@@ -238,3 +238,32 @@ def test_a_member_that_is_no_hold_of_its_base(shop: Machine) -> None:
     for bad in (f"{'e' * 24}{good[24:]}", good.replace(" ", "_", 1), good[:36] + "0" + good[36:], "x" + good[1:]):
         assert shop.wild(["expire", base, bad], bases=[base]) == ["malformed"], bad
     assert shop.expire(held).status == "ok"
+
+
+# -- due holds
+
+
+def test_256_due_holds_are_named_at_a_time_and_those_that_cannot_end_never(shop: Machine) -> None:
+    shop.stock("C", 300)
+    held = shop.run(*(shop.reserving("C=1") for _ in range(260)))
+    shop.later(MINUTE_MS)
+    first = [member(one) for one in held]
+
+    assert shop.availability("C=1").status == "due_holds"
+    assert len(set(shop.due)) == len(shop.due) == 256
+
+    shop.damaged = sorted(first)[:3]
+    assert shop.availability("C=1").status == "due_holds"
+    assert len(set(shop.due)) == len(shop.due) == 256
+    assert not set(shop.due) & set(shop.damaged)
+
+
+def test_a_hold_that_this_batch_has_ended_is_no_damage(shop: Machine) -> None:
+    held = shop.reserve("A=1")
+    shop.later(MINUTE_MS)
+    first, again = shop.run(shop.expiring(held), shop.expiring(held))
+    assert (first.status, again.status) == ("ok", "not_active")
+
+    other = shop.reserve("A=1")
+    ended, late = shop.run(Release(*address(other), "shop", "shop"), shop.expiring(other))
+    assert (ended.status, late.status) == ("ok", "not_active")
