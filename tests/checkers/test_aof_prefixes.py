@@ -220,6 +220,21 @@ def test_each_transaction_is_one_batch(written: Written) -> None:
     assert [first for first, _ in seqs[1:]] == [last + 1 for _, last in seqs[:-1]]
 
 
+def test_one_transaction_more_or_less_is_seen(written: Written, server_folder: Path) -> None:
+    """What every prefix is held against finds the loss of one batch, and a batch too many."""
+    whole = len(written.transactions) - 5
+    folder = server_folder / "seen"
+    crashed_at(written.folder, written.transactions[whole - 1].end, folder)
+    server = EmbeddedRedis(folder)
+    server.start()
+    with server.client() as client:
+        hold(client, written, whole)
+        for other in (whole - 1, whole + 1):
+            with pytest.raises(AssertionError):
+                hold(client, written, other)
+    server.kill()
+
+
 def test_a_cut_in_the_middle_of_the_file_is_not_taken_for_its_end(
     written: Written, make_redis: Callable[..., EmbeddedRedis], server_folder: Path
 ) -> None:
