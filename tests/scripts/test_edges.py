@@ -235,7 +235,13 @@ def test_a_member_that_is_no_hold_of_its_base(shop: Machine) -> None:
     shop.later(MINUTE_MS)
     base, _ = address(held)
     good = member(held)
-    for bad in (f"{'e' * 24}{good[24:]}", good.replace(" ", "_", 1), good[:36] + "0" + good[36:], "x" + good[1:]):
+    for bad in (
+        f"{'e' * 24}{good[24:]}",
+        good.replace(" ", "_", 1),
+        good[:36] + "0" + good[36:],
+        "x" + good[1:],
+        f"{base}{'z' * 12} A=1",
+    ):
         assert shop.wild(["expire", base, bad], bases=[base]) == ["malformed"], bad
     assert shop.expire(held).status == "ok"
 
@@ -284,3 +290,15 @@ def test_several_lines_of_exactly_what_is_there(shop: Machine) -> None:
 def test_a_repair_of_which_one_line_cannot_be(shop: Machine, lines: list[tuple[str, int, int]]) -> None:
     assert shop.repair(*lines).status == "inconsistent"
     assert (shop.counters("A"), shop.counters("B")) == ((10, 0), (5, 0))
+
+
+@pytest.mark.parametrize(
+    "garbage", ["z" * 36 + " A=1", "e" * 37 + " A=1", "e" * 36 + "_A=1", "e" * 36 + " A=1\n", "e" * 36 + " ", ""]
+)
+def test_what_names_no_hold_is_never_due(shop: Machine, garbage: str) -> None:
+    shop.client.zadd(shop.keys.deadlines, {garbage: START_MS - 1})
+    assert shop.availability("A=1").status == "ok"
+    held = shop.reserve("A=1", ttl_ms=1_000)
+    shop.later(1_000)
+    assert shop.availability("A=1").status == "due_holds"
+    assert shop.due == [member(held)]
