@@ -25,7 +25,7 @@ from engine.events import (
     Reserved,
     event_lines,
 )
-from tests.checkers.history import History, Lines, Operation
+from tests.checkers.history import DONE, History, Lines, Operation
 from tests.model.journal_replay import JournalReplay
 
 MOST_PROBLEMS: Final = 50
@@ -132,7 +132,7 @@ class Books:
         told: list[tuple[int, int]] = []
         begun: list[tuple[int, int, Operation]] = []
         for one in history.operations:
-            if one.answer is None or one.answer.status not in {"ok", "replayed"} or one.call.verb not in _KINDS:
+            if one.answer is None or one.answer.status not in {"ok", "replayed", DONE} or one.call.verb not in _KINDS:
                 continue
             found = self._by_base[_KINDS[one.call.verb], one.call.base]
             if len(found) != 1:
@@ -230,7 +230,7 @@ class Books:
     def _hold_once(self, verb: str, base: str, operations: list[Operation]) -> None:
         found = self._by_base[_KINDS[verb], base]
         names = ", ".join(f"#{one.call.number} {one.status}" for one in operations)
-        done = [one for one in operations if one.status in {"ok", "replayed"}]
+        done = [one for one in operations if one.status in {"ok", "replayed", DONE}]
         # An expire that finds the work done by another's shortage says not_active; the deadline passes by itself.
         if len(found) > 1:
             self._say(f"{verb} {base} ({names}) happened {len(found)} times")

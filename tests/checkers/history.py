@@ -24,6 +24,8 @@ Lines = tuple[tuple[str, int], ...]
 
 UNKNOWN: Final = "unknown"
 NOT_APPLIED: Final = "not_applied"
+DONE: Final = "done"
+"""Over HTTP a repeated confirm or release is answered as the first one: `ok` or `replayed`, nobody can tell."""
 _SEES_ONLY: Final = ("read", "availability")
 
 

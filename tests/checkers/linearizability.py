@@ -101,9 +101,9 @@ def steps_of(operations: list[Operation], tolerance_ms: int | None) -> list[Step
     """The operations, and the deadlines that they set as far as those may come before the end of the history."""
     last_ns = max(one.answer.at_ns if one.answer else one.call.at_ns for one in operations)
     known = sorted(
-        one.answer.now_ms * 1_000_000 - (one.call.at_ns + one.answer.at_ns) // 2
+        (one.hint[0] if one.hint else one.answer.now_ms) * 1_000_000 - (one.call.at_ns + one.answer.at_ns) // 2
         for one in operations
-        if one.answer and one.answer.now_ms
+        if one.answer and (one.hint or one.answer.now_ms)
     )
     offset_ns = known[len(known) // 2] if known else 0
     steps = []

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from engine.events import Adjusted, Amended, Confirmed, Entry, Expired, Released, Reserved
-from tests.checkers.history import History
+from tests.checkers.history import DONE, UNKNOWN, History
 
 _VERBS = {
     Reserved: "reserve",
@@ -26,7 +26,7 @@ _VERBS = {
 
 
 def resolved(history: History, entries: Iterable[Entry]) -> History:
-    """`history` without the unknown operations that the journal does not know, the others with a hint.
+    """`history` without the unknown operations that the journal does not know; with a hint where an answer has none.
 
     `entries`: the whole journal of the run, in any order.
     """
@@ -39,11 +39,13 @@ def resolved(history: History, entries: Iterable[Entry]) -> History:
     acknowledged = Counter((one.call.verb, one.call.base) for one in history.operations if one.status == "ok")
     operations = []
     for one in history.operations:
-        if one.answer is None:
-            key = (one.call.verb, one.call.base)
-            found = places[key]
-            if len(found) <= acknowledged[key]:
-                continue
+        key = (one.call.verb, one.call.base)
+        found = places[key]
+        if one.answer is None and len(found) <= acknowledged[key]:
+            continue
+        tells_no_time = one.answer is None or not one.answer.now_ms
+        did_it = one.status in {UNKNOWN, "ok", DONE}
+        if tells_no_time and did_it and (one.answer is None or len(found) == 1):
             one = replace(one, hint=found[0])  # noqa: PLW2901
         operations.append(one)
     return replace(history, operations=tuple(operations))
