@@ -57,7 +57,7 @@ class Shoppers:
         self._seed = seed
         self._known: deque[Known] = deque(maxlen=30)
         self._bases = self._runs = 0
-        self._brief: deque[Known] = deque(maxlen=200)
+        self._brief: deque[Known] = deque(maxlen=1_000)
         """Holds of a second: somebody must still ask for them when that is over."""
         self._weights = {verb: weight for verb, weight in _VERBS.items() if verbs is None or verb in verbs}
         self.left = 0
@@ -67,6 +67,11 @@ class Shoppers:
         self.left = operations
         self._runs += 1
         await asyncio.gather(*(self._shop(place, client) for place, client in enumerate(self._clients)))
+
+    async def look_back(self) -> None:
+        """Try to buy every hold of a second that is remembered: most are over by then."""
+        for hold in list(self._brief):
+            await self._clients[0].send("confirm", hold.base, created_ms=hold.created_ms, order_id="order-0")
 
     async def _shop(self, place: int, client: Client) -> None:
         dice = random.Random(f"{self._seed} {self._runs} {place}")
