@@ -53,8 +53,6 @@ class ApiSettings(Struct, frozen=True, kw_only=True):
     """How long a request waits for the job that works on a large import, before it answers that it is under way."""
     body_timeout_s: float = 30.0
     """How long the body of a hot request may take to arrive before the answer is 408."""
-    epoch: int = 1
-    """Epoch of the partition, as read from the ledger when the process started."""
     access_log: bool = False
     metrics_dir: Path | None = None
     """Where the API processes of one service leave their counters for each other; None: each shows its own."""

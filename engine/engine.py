@@ -22,6 +22,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from engine.admission import ANY_SERVER, Admission
 from engine.batcher import Batcher, BatcherSettings, OnReply
 from engine.commands import (
     Amend,
@@ -33,7 +34,7 @@ from engine.commands import (
     Reserve,
     lines_text,
 )
-from engine.errors import Disconnected, InvalidCommand, Rejected, Unavailable
+from engine.errors import Disconnected, InvalidCommand, NotReady, Rejected, Unavailable
 from engine.identity import derived_base, fingerprint, is_reservation_id, random_base, split_id
 from engine.journal import entries_of
 from engine.keys import partition_keys
@@ -54,6 +55,8 @@ class EngineSettings(Struct, frozen=True):
 
     epoch: int = 1
     """The life of the partition's Redis state this engine believes in; a batch that meets another is refused."""
+    run_id: str = ANY_SERVER
+    """Of the server that was admitted with this epoch; ANY_SERVER for an engine without a ledger behind it."""
     retention_ms: int = 3_600_000
     """How long an ended reservation can still be answered from Redis."""
     idempotency_window_ms: int = 86_400_000
@@ -138,6 +141,7 @@ class Engine:
                 max_queue=chosen.max_queue,
                 clock_ms=chosen.clock_ms,
             ),
+            Admission(chosen.epoch, chosen.run_id),
         )
         await batcher.start()
         # Reads outside the state machine; never retried behind our back.
@@ -153,6 +157,21 @@ class Engine:
     def batcher(self) -> Batcher:
         """The queue and the links, for metrics and for a test's clock."""
         return self._batcher
+
+    @property
+    def admission(self) -> Admission:
+        """What this process may serve; whoever has a ledger keeps it up to date."""
+        return self._batcher.admission
+
+    @property
+    def epoch(self) -> int:
+        """Of the state that is served, or was served last."""
+        return self._batcher.admission.epoch
+
+    @property
+    def refusal(self) -> str:
+        """Why nothing is served although Redis is connected; empty when something is."""
+        return self._batcher.refusal
 
     @property
     def queue_depth(self) -> int:
@@ -173,7 +192,8 @@ class Engine:
         """Queue a command; `on_reply(command, reply)` is called once from the event loop.
 
         `reply` is a Reply, or the Unavailable (or InvalidCommand) that kept it from being answered. Raises
-        Overloaded or Disconnected when the command was not even queued. Bases come from engine.identity.
+        Overloaded, Disconnected, NotReady or JournalFull when the command was not even queued. Bases come from
+        engine.identity.
         """
         self._batcher.submit(command, on_reply)
 
@@ -280,6 +300,8 @@ class Engine:
         Every SKU means a walk in chunks: each level is true at its own moment. Raises Unavailable.
         """
         levels = []
+        if self._batcher.refusal:
+            raise NotReady(self._batcher.refusal)
         try:
             if skus is not None:
                 for offset in range(0, len(skus), 1000):
@@ -299,6 +321,9 @@ class Engine:
                 levels = [level_of(sku.decode(), value.decode()) for sku, value in seen.items()]
         except (RedisError, OSError) as error:
             raise Disconnected(f"cannot read from Redis: {type(error).__name__}") from error
+        if self._batcher.refusal:
+            # It was another server's, or is about to be wiped.
+            raise NotReady(self._batcher.refusal)
         return levels
 
     def store_reader(self) -> StoreReader:
