@@ -132,11 +132,6 @@ class Batcher:
         return bool(self._links)
 
     @property
-    def serves(self) -> bool:
-        """True while there is a link to a server that is admitted."""
-        return bool(self._links) and not self._refusal
-
-    @property
     def refusal(self) -> str:
         """Why nothing is served although Redis is connected; empty when something is."""
         return self._refusal
@@ -393,12 +388,11 @@ class Batcher:
     def _judge(self) -> None:
         """See whether any link may be used; if none may, nobody waits for one."""
         admission = self.admission
-        if any(admission.serves(link.run_id) for link in self._links):
+        if not self._links or any(admission.serves(link.run_id) for link in self._links):
             self._refusal = ""
             return
         self._refusal = admission.refusal or "Redis has restarted or is another server: it is held against the ledger"
-        if self._links:
-            self._fail_queue(NotReady(self._refusal))
+        self._fail_queue(NotReady(self._refusal))
 
     def _lost(self, link: Link) -> None:
         if link not in self._links:

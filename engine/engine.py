@@ -300,8 +300,7 @@ class Engine:
         Every SKU means a walk in chunks: each level is true at its own moment. Raises Unavailable.
         """
         levels = []
-        if self._batcher.refusal:
-            raise NotReady(self._batcher.refusal)
+        self._require_admitted()
         try:
             if skus is not None:
                 for offset in range(0, len(skus), 1000):
@@ -321,9 +320,8 @@ class Engine:
                 levels = [level_of(sku.decode(), value.decode()) for sku, value in seen.items()]
         except (RedisError, OSError) as error:
             raise Disconnected(f"cannot read from Redis: {type(error).__name__}") from error
-        if self._batcher.refusal:
-            # It was another server's, or is about to be wiped.
-            raise NotReady(self._batcher.refusal)
+        # What was read may have been another server's by then, or half wiped.
+        self._require_admitted()
         return levels
 
     def store_reader(self) -> StoreReader:
@@ -342,6 +340,17 @@ class Engine:
         epoch, seq, last = (int(value or 0) for value in meta)
         return JournalState(epoch=epoch, seq=seq, last_now_ms=last, length=length)
 
+    async def journal_memory(self) -> tuple[int, bytes]:
+        """About how many bytes of Redis the journal takes, and its oldest entry, raw. Raises Unavailable."""
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.memory_usage(self._keys.journal)
+                pipe.xrange(self._keys.journal, count=1)
+                size, oldest = await pipe.execute()
+        except (RedisError, OSError) as error:
+            raise Disconnected(f"cannot read from Redis: {type(error).__name__}") from error
+        return int(size or 0), bytes(oldest[0][1].get(b"b", b"")) if oldest else b""
+
     async def read_journal(self, after_stream_id: str, count: int, block_ms: int) -> list[tuple[str, bytes]]:
         """Up to `count` raw entries of the journal after a stream id, waiting up to `block_ms` (5,000 at most) for one.
 
@@ -352,6 +361,12 @@ class Engine:
         except (RedisError, OSError) as error:
             raise Disconnected(f"cannot read from Redis: {type(error).__name__}") from error
         return entries_of(answer)
+
+    def _require_admitted(self) -> None:
+        if not self._batcher.connected:
+            raise Disconnected("there is no connection to Redis")
+        if self._batcher.refusal:
+            raise NotReady(self._batcher.refusal)
 
     @staticmethod
     def _split(reservation_id: str) -> tuple[str, int]:

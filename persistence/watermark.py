@@ -212,16 +212,19 @@ class Watermark:
 
     async def _hear(self, connection: psycopg.AsyncConnection[Any]) -> None:
         while True:
-            news = False
-            async for notification in connection.notifies(timeout=_RECHECK_S):
-                news = True
-                if notification.channel == PARTITION_CHANNEL:
-                    await self._read_states(connection)
-                    continue
-                # A flusher of the version before tells no stream id.
-                partition, epoch, seq, *stream_id = notification.payload.split(":")
-                self._advance(int(partition), int(epoch), int(seq), "".join(stream_id))
-            if not news:
+            news, changed = False, False
+            # The connection is busy until the generator is closed; nothing may be asked before.
+            async with contextlib.aclosing(connection.notifies(timeout=_RECHECK_S)) as notifications:
+                async for notification in notifications:
+                    news = True
+                    if notification.channel == PARTITION_CHANNEL:
+                        changed = True
+                        break
+                    # A flusher of the version before tells no stream id.
+                    partition, epoch, seq, *stream_id = notification.payload.split(":")
+                    self._advance(int(partition), int(epoch), int(seq), "".join(stream_id))
+            # Behind a change: whatever else had come with it is not heard any more.
+            if changed or not news:
                 await self._read_cursors(connection)
 
     async def _read_cursors(self, connection: psycopg.AsyncConnection[Any]) -> None:

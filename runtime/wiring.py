@@ -27,6 +27,7 @@ from api.auth import KeyStore
 from api.services import ApiSettings, Services, StreamSettings
 from engine import Engine, EngineSettings
 from inventory.admission import watermark_of
+from inventory.back_pressure import BackPressure, BackPressureSettings
 from inventory.context import Inventory, InventorySettings
 from inventory.job_queue import JobQueue
 from inventory.mail import mail_settings
@@ -93,6 +94,11 @@ def engine_settings(settings: Settings, epoch: int, run_id: str) -> EngineSettin
         links=settings.engine_links,
         max_queue=settings.max_queue,
     )
+
+
+def back_pressure_settings(settings: Settings) -> BackPressureSettings:
+    """When the journal is full."""
+    return BackPressureSettings(max_events=settings.journal_max_events, max_bytes=settings.journal_max_mb * 1024 * 1024)
 
 
 def inventory_settings(settings: Settings) -> InventorySettings:
@@ -168,6 +174,9 @@ async def _serve(
         watermark = watermark_of(engine, store.database_url)
         await watermark.start()
         closing.push_async_callback(watermark.close)
+        pressure = BackPressure(engine, watermark, back_pressure_settings(settings))
+        pressure.start()
+        closing.push_async_callback(pressure.close)
         keys = KeyStore(ApiKeys(database))
         await keys.start()
         closing.push_async_callback(keys.close)

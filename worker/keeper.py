@@ -35,6 +35,10 @@ class KeeperStatus(Struct, frozen=True):
     epoch: int = 0
     """Admitted when last seen; 0 before."""
     looks: int = 0
+    rebuilds: int = 0
+    """Of the store, ever."""
+    rebuild_ms: int = 0
+    """How long the last one took."""
     reason: str = ""
     """Why nothing is admitted, as far as it knows; empty when all is well."""
 
@@ -71,22 +75,29 @@ class Keeper:
                 try:
                     admitted = recovery.look()
                 except (RecoveryRefused, FenceLost, RedisError, LedgerError, OSError) as error:
-                    self._say(f"{type(error).__name__}: {error}", self._status.epoch)
+                    status = self._status
+                    self._say(f"{type(error).__name__}: {error}", status.epoch, status.rebuilds, status.rebuild_ms)
                     back_off_ms = min(
                         max(self._settings.first_back_off_ms, back_off_ms * 2), self._settings.last_back_off_ms
                     )
                 else:
-                    self._say("", admitted.epoch)
+                    self._say("", admitted.epoch, admitted.rebuilds, admitted.rebuild_ms)
                     back_off_ms = 0
                 spent_ms = (time.monotonic() - began) * 1000
                 self._stop.wait((back_off_ms or max(0.0, self._settings.interval_ms - spent_ms)) / 1000)
         finally:
             recovery.close()
 
-    def _say(self, reason: str, epoch: int) -> None:
+    def _say(self, reason: str, epoch: int, rebuilds: int, rebuild_ms: int) -> None:
         if reason != self._status.reason:
             if reason:
                 self._log.error("nothing is admitted for now", reason=reason)
             else:
                 self._log.info("all is well again", epoch=epoch)
-        self._status = KeeperStatus(epoch=epoch, looks=self._status.looks + 1, reason=reason)
+        self._status = KeeperStatus(
+            epoch=epoch,
+            looks=self._status.looks + 1,
+            rebuilds=rebuilds,
+            rebuild_ms=rebuild_ms,
+            reason=reason,
+        )

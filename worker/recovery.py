@@ -54,6 +54,10 @@ class Admitted(Struct, frozen=True):
 
     epoch: int
     run_id: str
+    rebuilds: int = 0
+    """Of the store, ever."""
+    rebuild_ms: int = 0
+    """How long the last one took."""
 
 
 class Verdict(Struct, frozen=True):
@@ -114,13 +118,13 @@ class Recovery:
         LedgerError when a server is away, FenceLost when another recovery came in between: then look again.
         """
         admitted, cursor, facts = self._seen()
-        if self._is_fine(admitted, cursor, facts):
-            return Admitted(cursor.epoch, facts.run_id)
+        if admitted is not None and self._is_fine(admitted, cursor, facts):
+            return Admitted(cursor.epoch, facts.run_id, admitted.rebuilds, admitted.rebuild_ms)
         with self._ledger.lock(self._settings.lock_wait_s) as keep:
             admitted, cursor, facts = self._seen()
             verdict = self._judge(admitted, cursor, facts)
-            if verdict.action == "nothing":
-                return Admitted(cursor.epoch, facts.run_id)
+            if admitted is not None and verdict.action == "nothing":
+                return Admitted(cursor.epoch, facts.run_id, admitted.rebuilds, admitted.rebuild_ms)
             self._log.warning("recovery", action=verdict.action, reason=verdict.reason)
             if verdict.action == "refuse":
                 self._tell("REFUSED", verdict.reason, facts, cursor)
@@ -319,7 +323,10 @@ class Recovery:
         self._state.reopen(opened.epoch, seq, last_now_ms)
         self._passed("after_reopen")
         self._log.info("Redis is admitted", epoch=opened.epoch, seq=seq, run_id=facts.run_id)
-        return Admitted(opened.epoch, facts.run_id)
+        now_admitted, _ = self._ledger.state()
+        if now_admitted is None:
+            return Admitted(opened.epoch, facts.run_id)
+        return Admitted(opened.epoch, facts.run_id, now_admitted.rebuilds, now_admitted.rebuild_ms)
 
     def _fence(self, facts: StateFacts) -> StateFacts:
         """Stop every command; what is there from now on."""

@@ -105,7 +105,10 @@ class Worker:
         """
         if self._settings.metrics_port is not None:
             collector = WorkerCollector(
-                lambda: self.flusher_status, lambda: self.sweeper_status, lambda: self.orders_status
+                lambda: self.flusher_status,
+                lambda: self.sweeper_status,
+                lambda: self.orders_status,
+                lambda: self.keeper_status,
             )
             self._metrics = MetricsServer(collector, self._settings.metrics_host, self._settings.metrics_port)
         flushing = _Thread(self._flusher.run, "flusher")
