@@ -2,8 +2,8 @@
 
     python -m bench.rebuild
 
-Compares with nothing: the goal is a bound, 30 seconds, during which a shop answers 503. Caveat: the holds are of one line
-each and not keyed, and the archive holds little else; records of keyed requests in their window come on top.
+Compares with nothing: the goal is a bound, 30 seconds, during which a shop answers 503. Caveat: the holds are of one
+line each and not keyed, and the archive holds little else; records of keyed requests in their window come on top.
 """
 
 from __future__ import annotations
