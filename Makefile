@@ -12,7 +12,7 @@ TEST_PROCESSES ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test check lint types imports lua-lint contract demo bench lock clean
+.PHONY: help install up test check lint types imports lua-lint contract audit-deps planted mutants demo bench lock clean
 
 help: ## list the targets
 	@echo "Holdfast: an inventory reservation engine. Targets:"
@@ -49,6 +49,16 @@ lua-lint: $(STAMP) ## the Lua state machine: syntax, globals, includes
 
 contract: $(STAMP) ## headers of the Lua files, their bodies and the Python enums say the same
 	$(BIN)/pytest -q -k contract tests/scripts tests/engine
+
+audit-deps: $(STAMP) ## known holes in the locked dependencies (asks PyPI, so it needs the network), bandit over our code
+	$(BIN)/bandit -q -c pyproject.toml -r engine persistence inventory worker api runtime
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r requirements.lock
+
+planted: $(STAMP) ## plant each of our known bugs in a copy of the project: a test must catch every one (ARGS="--only TEXT")
+	$(BIN)/python -m tests.planted $(ARGS)
+
+mutants: $(STAMP) ## try every small change to the Lua state machine against its tests (ARGS="--sample 200 --seed 1")
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 demo: $(STAMP) ## play the sample of a real shop's orders through a throw-away service, then hold it against the file
 	$(BIN)/holdfast replay --embedded $(ARGS)

@@ -22,12 +22,15 @@ from api import problems
 from api.audit import SCOPE_KEY, AuditSlot, audit_code, end_audit
 from api.auth import MIN_KEY_LENGTH
 from api.hot import asgi
+from api.hot.bounded import PlainProtocol, plain_protocol
 from api.hot.exchange import Exchange
 from api.hot.protocol import HotProtocol, hot_protocol
 from api.hot.table import make_hot
 from api.metrics import Metrics
 from api.openapi import complete_openapi
 from api.problems import PROBLEM_JSON, Problem
+from api.rate_limiter import SCOPE_KEY as RATE_LIMIT
+from api.rate_limiter import RateLimiter
 from api.refusals import problem_of
 from api.routes import (
     admin_audit,
@@ -88,10 +91,13 @@ class Application:
     def __init__(self, services: Services) -> None:
         self.services = services
         self.metrics = Metrics(services.settings.metrics_dir)
-        self.hot = make_hot(services, self.metrics)
+        limits = services.settings.rate_limits
+        self.limiter = None if limits is None else RateLimiter(limits)
+        self.hot = make_hot(services, self.metrics, self.limiter)
         self.cold = _cold_app(services, self.metrics, self.hot.close)
         self.feed = EventFeed(services.inventory, services.settings.streams.most)
         self.cold.state.feed = self.feed
+        self.cold.state.limiter = self.limiter
 
     def end_streams(self) -> None:
         """Ask every event stream to end: to be called first when the server stops, which waits for open answers."""
@@ -101,6 +107,11 @@ class Application:
     def protocol_class(self) -> type[HotProtocol]:
         """uvicorn's HTTP protocol with the hot path in it."""
         return hot_protocol(self.hot)
+
+    @property
+    def plain_protocol_class(self) -> type[PlainProtocol]:
+        """uvicorn's HTTP protocol for the ASGI adapter: nothing of the hot path in it, but its limits."""
+        return plain_protocol(self.services.settings)
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """ASGI entry."""
@@ -155,7 +166,8 @@ class Application:
                 # What is told of an answer is how long it took to begin: a stream goes on for hours.
                 status, began = message["status"], time.perf_counter()
                 await end_audit(audit, self.services.database, status)
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+                common = ((b"x-request-id", request_id), *scope.get(RATE_LIMIT, ()))
+                message["headers"] = [*message.get("headers", ()), *common]
             await send(message)
 
         scope["holdfast.authorization"] = exchange.authorization

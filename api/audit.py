@@ -47,7 +47,7 @@ async def begin_audit(request: Request, database: Database, caller: Caller) -> N
         return
     route = request.scope["route"]
     if request.path_params:
-        slot.target = _clean("/".join(map(str, request.path_params.values())))
+        slot.target = clean_target("/".join(map(str, request.path_params.values())))
     slot.id = await admin_audit.begin(
         database,
         key_id=caller.id,
@@ -64,7 +64,7 @@ async def begin_audit(request: Request, database: Database, caller: Caller) -> N
 def audit_target(request: Request, target: str) -> None:
     """Say what the request is about, where its path does not: a SKU, an order. Goes into the row with the outcome."""
     slot: AuditSlot = request.scope[SCOPE_KEY]
-    slot.target = _clean(target)
+    slot.target = clean_target(target)
 
 
 def audit_code(scope: Any, code: str) -> None:
@@ -90,6 +90,6 @@ async def end_audit(slot: AuditSlot, database: Database, status: int) -> None:
         logger.warning("the outcome of an audited request is not on record", audit_id=audit_id, status=status)
 
 
-def _clean(text: str) -> str:
+def clean_target(text: str) -> str:
     """`text` as Postgres can hold it."""
     return text[:MAX_TARGET].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()

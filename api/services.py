@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
+from api.rate_limits import RateLimits
+
 if TYPE_CHECKING:
     from api.auth import KeyStore
     from engine import Engine
@@ -53,10 +55,20 @@ class ApiSettings(Struct, frozen=True, kw_only=True):
     """How long a request waits for the job that works on a large import, before it answers that it is under way."""
     body_timeout_s: float = 30.0
     """How long the body of a hot request may take to arrive before the answer is 408."""
+    max_connections: int = 10_000
+    """Connections that one process has open at the same time."""
+    max_head_bytes: int = 65_536
+    """Of a request's first line and headers."""
+    stalled_s: float = 60.0
+    """How long a client may take nothing of answers that wait for it, before its connection is dropped."""
+    max_pipelined: int = 1_000
+    """Requests that may wait on one connection for the answers to those before them."""
     access_log: bool = False
     metrics_dir: Path | None = None
     """Where the API processes of one service leave their counters for each other; None: each shows its own."""
     streams: StreamSettings = StreamSettings()
+    rate_limits: RateLimits | None = None
+    """How many requests a key may make; None: as many as it likes."""
     version: str = "0.1.0"
 
 

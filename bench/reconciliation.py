@@ -97,7 +97,10 @@ def measure(scale: Scale) -> list[Figure]:
 
 
 def _reconcile(client: httpx.Client, skus: int) -> None:
-    found = client.get("/inventory/reconciliation").raise_for_status().json()
+    answer = client.get("/inventory/reconciliation")
+    if answer.status_code != 200:
+        raise RuntimeError(f"no verdict: {answer.text}")
+    found = answer.json()
     if found["status"] != "ok" or found["checked_skus"] != skus:
         raise RuntimeError(f"drift in the benchmark: {found['drift'][:3]}")
 

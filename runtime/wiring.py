@@ -24,6 +24,7 @@ import uvloop
 
 from api.app import Application, create_app
 from api.auth import KeyStore
+from api.rate_limits import parse_limits
 from api.services import ApiSettings, Services, StreamSettings
 from engine import Engine, EngineSettings
 from inventory.admission import watermark_of
@@ -146,6 +147,8 @@ def api_settings(settings: Settings, metrics_dir: Path | None) -> ApiSettings:
         import_wait_s=settings.import_wait_seconds,
         access_log=settings.access_log,
         streams=StreamSettings(most=settings.event_streams),
+        max_connections=settings.max_connections,
+        rate_limits=parse_limits(settings.rate_limit, settings.workers),
         metrics_dir=metrics_dir,
     )
 
@@ -199,7 +202,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=app.protocol_class if settings.http_adapter == "protocol" else "httptools",
+                http=app.protocol_class if settings.http_adapter == "protocol" else app.plain_protocol_class,
                 ws="none",
                 log_config=None,
                 access_log=False,

@@ -13,8 +13,8 @@ Fixtures
 - `database_url`    a Postgres database of this test alone, all migrations applied
 - `empty_database_url`  the same without migrations
 - `engine`          engine.Engine on `redis_url`, partition opened with epoch 1
-- `run_job(name, **arguments)`    async: one run of a registered job as the job process does it, its Outcome; the partition
-                    must be open (`engine`); override `job_settings` for other settings
+- `run_job(name, **arguments)`  async: one run of a registered job as the job process does it, and its Outcome;
+                    the partition must be open (`engine`); override `job_settings` for other settings
 - `redis_server`, `postgres_server`  the session's servers (runtime.embedded_*): do not stop these,
 - `make_redis`, `make_postgres`      factories for servers a test may stop, kill and restart as it likes
 - `wait_until(condition, timeout_s=10, what="")`, `await eventually(...)`  polling (tests/waiting.py)

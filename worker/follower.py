@@ -78,7 +78,7 @@ class Follower:
         consumer: Consumer,
         settings: FollowerSettings | None = None,
     ) -> None:
-        self.name = f"follower {consumer.name}"
+        self.name = consumer.name
         self.status = FollowerStatus()
         self._database = database
         self._watermark = watermark

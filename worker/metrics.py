@@ -5,7 +5,7 @@ Owns names and units; never counts anything itself: it reads what flusher and sw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -13,11 +13,13 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from worker.flusher import FlusherStatus
+from worker.follower import FollowerStatus
 from worker.keeper import KeeperStatus
 from worker.order_stream import OrderStreamStatus
 from worker.sweeper import SweeperStatus
 
 _MS: Final = 1000.0
+_PREFIX: Final = "holdfast_"
 
 
 class WorkerCollector(Collector):
@@ -29,11 +31,13 @@ class WorkerCollector(Collector):
         sweeper: Callable[[], SweeperStatus | None],
         orders: Callable[[], OrderStreamStatus | None] = lambda: None,
         keeper: Callable[[], KeeperStatus | None] = lambda: None,
+        followers: Callable[[], Mapping[str, FollowerStatus]] = dict,
     ) -> None:
         self._flusher = flusher
         self._sweeper = sweeper
         self._orders = orders
         self._keeper = keeper
+        self._followers = followers
 
     def collect(self) -> Iterator[Metric]:
         """Every metric of the worker."""
@@ -51,6 +55,7 @@ class WorkerCollector(Collector):
             yield _counter("keeper_looks", "Looks at whether Redis and the ledger agree.", keeper.looks)
             yield _counter("rebuilds", "Times that Redis was rebuilt from the ledger, by anybody.", keeper.rebuilds)
             yield _gauge("rebuild_duration_seconds", "How long the latest rebuild took.", keeper.rebuild_ms / _MS)
+        yield from _follower_metrics(self._followers())
 
 
 class MetricsServer:
@@ -108,6 +113,22 @@ def _orders_metrics(status: OrderStreamStatus) -> Iterator[Metric]:
     yield _gauge("orders_lag_entries", "Entries of the orders stream not acknowledged yet.", status.lag_entries)
     yield _gauge("orders_postponed", "Cancellations that wait for their order to become known.", status.postponed)
     yield _gauge("orders_waiting", "1 while the stream's Redis gives no answer.", status.waiting)
+
+
+def _follower_metrics(followers: Mapping[str, FollowerStatus]) -> Iterator[Metric]:
+    if not followers:
+        return
+    stuck = GaugeMetricFamily(
+        _PREFIX + "follower_stuck", "1 while what follows the journal cannot go on.", labels=["follower"]
+    )
+    entries = CounterMetricFamily(
+        _PREFIX + "follower_entries", "Journal entries that this worker has handed to it.", labels=["follower"]
+    )
+    for name, status in followers.items():
+        stuck.add_metric([name], float(bool(status.reason)))
+        entries.add_metric([name], float(status.entries))
+    yield stuck
+    yield entries
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -70,6 +70,7 @@ class Worker:
         self._flusher = Flusher(settings.redis_url, settings.database_url, flusher)
         self._sweeper: Sweeper | None = None
         self._orders: OrderStream | None = None
+        self._followers: list[Follower] = []
         self._log = structlog.get_logger("worker")
         self._metrics: MetricsServer | None = None
 
@@ -109,6 +110,7 @@ class Worker:
                 lambda: self.sweeper_status,
                 lambda: self.orders_status,
                 lambda: self.keeper_status,
+                lambda: {follower.name: follower.status for follower in self._followers},
             )
             self._metrics = MetricsServer(collector, self._settings.metrics_host, self._settings.metrics_port)
         flushing = _Thread(self._flusher.run, "flusher")
@@ -160,7 +162,8 @@ class Worker:
             await jobs.enqueue(CHECK_JOB)
         works: list[Coroutine[Any, Any, None]] = [Announcer(inventory.engine, inventory.database).run(stop)]
         for consumer in consumers(inventory, jobs):
-            works.append(Follower(inventory.database, inventory.watermark, consumer).run(stop))
+            self._followers.append(Follower(inventory.database, inventory.watermark, consumer))
+            works.append(self._followers[-1].run(stop))
         if self._settings.orders.stream:
             self._orders = OrderStream(inventory, self._settings.orders)
             works.append(self._orders.run(stop))

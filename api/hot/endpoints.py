@@ -15,6 +15,7 @@ import structlog
 
 from api import problems
 from api.auth import Permission, forbidden, unauthenticated
+from api.hot.audited import ROUTES, put_on_record
 from api.hot.exchange import Exchange, Headers
 from api.metrics import EndpointCounts, Metrics
 from api.problems import Problem
@@ -50,6 +51,7 @@ class Endpoint:
     ) -> None:
         self.name = name
         self.permission = int(permission)
+        self.audited = name in ROUTES
         self.max_body_bytes = max_body_bytes
         self.run = run
         self.count = counts.count
@@ -67,6 +69,8 @@ class Hot:
         self._known = services.keys.known
         self.refused = Endpoint("refused", Permission(0), 0, _nothing, metrics.endpoint("refused"))
         """Counts what is refused before it is known which endpoint was meant."""
+        self.charge_items: Callable[[Exchange, int], None] | None = None
+        """Counts a batch as so many requests, where keys have a rate limit (api/hot/limited.py)."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._exact: dict[bytes, dict[bytes, Endpoint]] = {}
         self._by_id: dict[bytes, Endpoint] = {}
@@ -118,7 +122,10 @@ class Hot:
         caller = self._known(exchange.authorization)
         if caller is not None:
             exchange.caller = caller
-            self._run(exchange)
+            if caller.owner or not exchange.endpoint.audited:
+                self._run(exchange)
+            else:
+                self.later(exchange, self._run_audited(exchange))
         elif exchange.endpoint.permission == 0:
             self._run(exchange)
         elif not exchange.authorization:
@@ -127,7 +134,14 @@ class Hot:
             self.later(exchange, self._authenticate(exchange))
 
     async def _authenticate(self, exchange: Exchange) -> None:
-        exchange.caller = await self.services.keys.look_up(exchange.authorization)
+        caller = exchange.caller = await self.services.keys.look_up(exchange.authorization)
+        if caller.owner or not exchange.endpoint.audited:
+            self._run(exchange)
+        else:
+            await self._run_audited(exchange)
+
+    async def _run_audited(self, exchange: Exchange) -> None:
+        await put_on_record(exchange, self.services.database, self._tasks)
         self._run(exchange)
 
     def _run(self, exchange: Exchange) -> None:

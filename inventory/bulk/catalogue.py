@@ -140,14 +140,17 @@ def _change(columns: Columns, record: Record, tally: Tally, seen: SeenSkus) -> P
     )
 
 
-def _status(cell: Cell) -> str:
+def _status(cell: Cell) -> str | None:
     status = text_of(cell, MAX_NAME).lower()
+    if status in {"in_stock", "low_stock", "out_of_stock"}:
+        # What an export says of the stock; of the product it says nothing.
+        return None
     if status not in {"active", "inactive"}:
         raise CellError("bad-status", "This must be active or inactive.")
     return status
 
 
-_CELLS: Final[dict[str, Callable[[Cell], str | int]]] = {
+_CELLS: Final[dict[str, Callable[[Cell], str | int | None]]] = {
     "name": lambda cell: text_of(cell, MAX_NAME),
     "category": lambda cell: text_of(cell, MAX_NAME),
     "low_stock_threshold": lambda cell: number_of(cell, 0, MAX_QUANTITY),

@@ -100,7 +100,8 @@ class _Expired(Struct, frozen=True):
 
 
 class _Adjusted(Struct, frozen=True):
-    id: str
+    id: str | None
+    """None for a product's opening stock."""
     transaction_type: str
     reason: str
     reference_type: str | None
@@ -193,7 +194,7 @@ def _of_expired(event: Expired) -> tuple[str, Struct]:
 
 def _of_adjusted(event: Adjusted) -> tuple[str, Struct]:
     data = _Adjusted(
-        event.id,
+        event.id or None,
         event.transaction_type,
         event.reason,
         event.reference_type or None,

@@ -110,21 +110,22 @@ async def load(
     `deep`: look at every reservation, not only at those that can be live. Raises ReconciliationUnknown when there is no
     ledger, DatabaseUnavailable, Disconnected.
     """
-    ends_after_ms = 0
-    if not deep:
-        first_ms, moment = await reader.first_deadline_ms(), await reader.moment()
-        ends_after_ms = min(moment.now_ms, first_ms or moment.now_ms) - OVERDUE_MS
+    first_ms, moment = await reader.first_deadline_ms(), await reader.moment()
     reserved: dict[str, int] = {}
     async with database.snapshot() as snapshot:
         position = await ledger.position(snapshot, partition)
         if position is None:
             raise ReconciliationUnknown("The ledger has no cursor for this partition.")
         shadow = Shadow(position.epoch, position.seq)
+        ends_after_ms = min(moment.now_ms, first_ms or moment.now_ms) - OVERDUE_MS
+        if position.seq < moment.seq:
+            # A ledger that is behind calls ACTIVE what has ended since its last event, however long ago that was.
+            ends_after_ms = min(ends_after_ms, int(position.stream_id.partition("-")[0]) - OVERDUE_MS)
         async for levels in ledger.levels(snapshot, partition):
             for level in levels:
                 shadow.on_hand[level.sku] = level.on_hand
                 reserved[level.sku] = level.reserved
-        async for holds in ledger.active_holds(snapshot, partition, ends_after_ms):
+        async for holds in ledger.active_holds(snapshot, partition, 0 if deep else ends_after_ms):
             for hold in holds:
                 shadow.hold(hold.id, hold.lines, hold.deadline_ms)
         shadow.allowed.update(await ledger.open_corrections(snapshot, partition, position.epoch))

@@ -30,6 +30,7 @@ Depth = Literal["live", "levels", "deep"]
 """How much of Postgres is walked; counters and live holds are always looked at as a whole. `live`: a sample of levels
 against their newest ledger rows. `levels`: all of them. `deep`: every ledger row, every reservation, every record."""
 
+OVERSOLD: Final = "more is reserved than there is"
 UNFINISHED_AFTER_S: Final = 60.0
 """A repair that takes longer was cut off in the middle: its drift is reported again."""
 WITHOUT_PAUSE: Final = 2_000
@@ -176,7 +177,7 @@ class _Run:
                     sku=sku,
                     expected=found.on_hand,
                     actual=found.reserved,
-                    detail="more is reserved than there is",
+                    detail=OVERSOLD,
                 )
             )
         reserved = self._shadow.reserved.get(sku, 0)

@@ -24,7 +24,7 @@ from engine.identity import random_base
 from engine.results import Status
 from inventory.context import PARTITION, Inventory
 from inventory.reconciliation.findings import Drift
-from inventory.reconciliation.reconcile import Reconciled, reconcile
+from inventory.reconciliation.reconcile import OVERSOLD, Reconciled, reconcile
 from inventory.reconciliation.shadow import NO_BREAKS, Shadow
 from persistence.queries import drift_repairs, reconciliation
 from persistence.queries.drift_repairs import CorrectionLine, DriftRepair
@@ -32,6 +32,10 @@ from persistence.queries.drift_repairs import CorrectionLine, DriftRepair
 RESEND_WITHIN_S: Final = 50.0
 """A repair with an unknown outcome is sent again only while Redis surely remembers its id: the idempotency window, a
 minute at the least. Later the journal and the ledger tell whether it was done."""
+
+
+_COUNTERS: Final = frozenset({"on_hand", "reserved", "journal"})
+"""What differs where a repair moves a counter; `journal` with a SKU is a break that has gone again."""
 
 
 class CounterRepair(Struct, frozen=True):
@@ -134,7 +138,11 @@ class _Planner:
         drifts = self._found.drift
         deadlines = self._deadlines(drifts)
         changes: dict[str, tuple[int, int]] = {}
-        wanted = [drift for drift in drifts if drift.counter in {"on_hand", "reserved", "journal"} and drift.sku]
+        wanted = [drift for drift in drifts if drift.counter in _COUNTERS and drift.sku and drift.detail != OVERSOLD]
+        repaired = {drift.sku for drift in wanted}
+        for drift in drifts:
+            if drift.detail == OVERSOLD and drift.sku not in repaired:
+                self._left.append(LeftAlone(drift, "the ledger says so too: stock has been promised that is not there"))
         await self._ask_ledger(sorted({drift.sku for drift in wanted}))
         for drift in wanted:
             why = self._why_not(drift)
@@ -144,7 +152,7 @@ class _Planner:
             on_hand, reserved = changes.get(drift.sku, (0, 0))
             if drift.counter == "on_hand":
                 on_hand = drift.expected - drift.actual
-            elif drift.counter == "reserved" and not drift.detail:
+            elif drift.counter == "reserved":
                 reserved = drift.expected - drift.actual
             changes[drift.sku] = (on_hand, reserved)
         corrections = {sku: self._corrections(sku, -on_hand) for sku, (on_hand, _) in changes.items()}
@@ -160,7 +168,7 @@ class _Planner:
             elif drift.counter in {"hold", "deadline", "record"}:
                 self._unclear_holds.add(drift.sku)
                 self._left.append(LeftAlone(drift, "a hold that Redis and Postgres tell differently"))
-            elif drift.counter not in {"on_hand", "reserved", "journal"} or not (drift.sku or drift.reservation_id):
+            elif drift.counter not in _COUNTERS or not (drift.sku or drift.reservation_id):
                 self._left.append(LeftAlone(drift, _LEFT.get(drift.counter, "no repair is known for it")))
         return tuple(lost.values())
 

@@ -1,6 +1,7 @@
 """Which SKUs are low or out by the ledger's own levels, lowest first. As current as the flusher; never writes.
 
-Nothing is indexed for it: an index on levels would cost every flush more than a walk over 100,000 rows costs a reader.
+No index on levels serves it: that would cost every flush more than a walk over 100,000 rows costs a reader. Most
+rows of that walk are done with at once, being above what any product's settings could call low.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ StockList = Literal["low", "out"]
 
 _LEVEL = inventory_levels.c
 _PRODUCT = products.c
+_EVERY = products.alias().c
 _FREE: Final = _LEVEL.on_hand - _LEVEL.reserved - _PRODUCT.safety_stock
 _AVAILABLE: Final = func.greatest(_FREE, 0)
+_REACH: Final = select(func.max(_EVERY.low_stock_threshold + _EVERY.safety_stock)).scalar_subquery()
 _WANTED: Final[dict[StockList, ColumnElement[bool]]] = {
     "low": (_FREE > 0) & (_PRODUCT.low_stock_threshold > _FREE),
     "out": _FREE <= 0,
@@ -31,7 +34,7 @@ async def candidates(
     statement = (
         select(_AVAILABLE.label("available"), _LEVEL.sku)
         .join_from(inventory_levels, products, _LEVEL.sku == _PRODUCT.sku)
-        .where(_WANTED[which])
+        .where(_WANTED[which], _LEVEL.on_hand - _LEVEL.reserved <= _REACH)
         .order_by(_AVAILABLE, _LEVEL.sku)
         .limit(limit)
     )

@@ -32,6 +32,8 @@ products = Table(
     CheckConstraint("status IN ('active', 'inactive')", name="status"),
     CheckConstraint("low_stock_threshold >= 0 AND safety_stock >= 0", name="bounds"),
     Index("products_category_idx", "category", "sku"),
+    # The highest of these bounds what can be low or out: queries/stock_lists.py.
+    Index("products_reach_idx", text("(low_stock_threshold + safety_stock)")),
 )
 
 

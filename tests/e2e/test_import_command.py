@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from runtime.cli import app
 from runtime.import_command import Service
-from runtime.throwaway_service import ServiceAddress
+from runtime.throwaway_service import ServiceAddress, throwaway_service
 
 
 @pytest.fixture
@@ -121,3 +121,20 @@ def test_stock_that_moved_can_be_forced(shop: Shop, monkeypatch: pytest.MonkeyPa
     assert shop.on_hand("MUG") == 11
     assert shop.run(count, "--reason", "a count", "--yes", "--force").exit_code == 0
     assert shop.on_hand("MUG") == 3
+
+
+def test_by_the_job_process_of_a_whole_service(tmp_path: Path) -> None:
+    """With no rows done in the request: file, preview, changes and revert all go through the queue and back."""
+    with throwaway_service(extra={"HOLDFAST_IMPORT_INLINE_ROWS": "0"}) as address:
+        shop = Shop(address, tmp_path)
+        rows = 1_500
+        names = "".join(f"K-{number},Thing {number},5\n" for number in range(rows))
+        made = shop.run(shop.file("sku,name,initial_stock\n" + names), "--catalog", "--yes")
+        assert made.exit_code == 0, made.output
+        count = shop.file("sku,quantity\n" + "".join(f"K-{number},{number % 9}\n" for number in range(rows)))
+        done = shop.run(count, "--reason", "a count", "--yes")
+        assert done.exit_code == 0, done.output
+        assert [shop.on_hand(f"K-{number}") for number in (0, 8, 1_499)] == [0, 8, 5]
+        done = shop.run("--revert", done.stdout.split()[-1])
+        assert done.exit_code == 0, done.output
+        assert {shop.on_hand(f"K-{number}") for number in (0, 8, 1_499)} == {5}

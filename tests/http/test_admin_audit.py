@@ -72,6 +72,44 @@ def test_every_kind_of_change_and_how_it_ended(one_shop: Shop) -> None:
     assert not any(row["idempotency_key"] for row in rows)
 
 
+def test_reservations_changed_with_another_key_than_a_storefronts(shop: Shop) -> None:
+    """Over both adapters: the hot path takes a detour for them, and the answers are the same."""
+    sku, mark = shop.sku(10), uuid.uuid4().hex
+    headers = {"x-request-id": mark}
+    client = shop.as_("admin")
+    body = {"customer_id": "ann", "sku": sku, "quantity": 2}
+    made = client.post("/inventory/reserve", json=body, headers={**headers, "idempotency-key": mark})
+    again = client.post("/inventory/reserve", json=body, headers={**headers, "idempotency-key": mark})
+    assert (made.status_code, again.status_code, made.content) == (201, 201, again.content)
+    assert made.headers["x-request-id"] == mark
+    held = made.json()["id"]
+    path = f"/inventory/reserve/{held}"
+    client.get(path, headers=headers).raise_for_status()
+    client.get(f"/inventory/availability/{sku}", headers=headers).raise_for_status()
+    client.patch(path, json={"ttl_seconds": 60}, headers=headers).raise_for_status()
+    client.post(f"{path}/confirm", headers=headers).raise_for_status()
+    assert_problem(client.delete(path, headers=headers), 409, "reservation-not-active")
+    client.post("/inventory/reserve/batch", json={"reservations": [body]}, headers=headers).raise_for_status()
+    assert_problem(client.post("/inventory/reserve", json={}, headers=headers), 422, "validation-error")
+    assert_problem(shop.as_("operator").delete(path, headers=headers), 403, "forbidden")
+    shop.as_("storefront").post("/inventory/reserve", json=body, headers=headers).raise_for_status()
+    rows = [
+        (row["role"], row["action"], row["method"], row["route"], row["target"], row["status"], row["code"])
+        for row in marked(shop, mark)[::-1]
+    ]
+    base = "/inventory/reserve"
+    assert rows == [
+        ("admin", "reserve", "POST", base, None, 201, None),
+        ("admin", "reserve", "POST", base, None, 201, None),
+        ("admin", "amend", "PATCH", base + "/{id}", held, 200, None),
+        ("admin", "confirm", "POST", base + "/{id}/confirm", held, 200, None),
+        ("admin", "release", "DELETE", base + "/{id}", held, 409, "reservation-not-active"),
+        ("admin", "batch", "POST", base + "/batch", None, 200, None),
+        ("admin", "reserve", "POST", base, None, 422, "validation-error"),
+        ("operator", "release", "DELETE", base + "/{id}", held, 403, "forbidden"),
+    ]
+
+
 def test_what_only_reads_and_what_storefronts_do_leave_no_row(one_shop: Shop) -> None:
     mark = uuid.uuid4().hex
     headers = {"x-request-id": mark}
@@ -163,7 +201,11 @@ def test_without_postgres_nothing_is_done(
     server.stop()
     seq = shop.journal_seq()
     assert_problem(shop.as_("operator").post("/inventory/damage", json=body), 503, "ledger-unavailable")
+    hold = {"customer_id": "ann", "sku": sku, "quantity": 1}
+    assert_problem(shop.as_("admin").post("/inventory/reserve", json=hold), 503, "ledger-unavailable")
     assert (shop.journal_seq(), shop.level(sku)) == (seq, (9, 0))
+    # A storefront sells on.
+    assert shop.as_("storefront").post("/inventory/reserve", json=hold).status_code == 201
     server.start()
     answer = shop.as_("operator").post("/inventory/damage", json=body)
     assert answer.status_code == 201, answer.text

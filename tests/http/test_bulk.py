@@ -150,6 +150,24 @@ class TestSet:
         assert one_shop.journal_seq() == before
 
 
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_there_and_back(one_shop: Shop, kind: str) -> None:
+    """What `export` writes, `set` takes, and nothing is changed, whatever the names look like."""
+    client = one_shop.as_("operator")
+    mark = one_shop.sku(0)
+    names = {f"-{mark}": "=1+1", f"{mark}-2": 'quoted "twice", with commas', f"1{mark[2:]}": "\u00fc\u4e2d", mark: "'x"}
+    for number, (sku, name) in enumerate(names.items()):
+        body = {"name": name, "category": mark, "initial_stock": number}
+        client.put(f"/inventory/products/{sku}", json=body).raise_for_status()
+    exported = client.get("/inventory/export", params={"format": kind, "category": mark})
+    exported.raise_for_status()
+    preview = previewed(one_shop, exported.content, name=f"stock.{kind}")
+    assert (preview["rows"], preview["valid"], preview["changed"], preview["errors"]) == (4, 4, 0, [])
+    again = client.post("/inventory/products/import", files={"file": (f"c.{kind}", exported.content)})
+    assert (again.status_code, again.json()["updated"]) == (200, 4), again.text
+    assert {sku: client.get(f"/inventory/products/{sku}").json()["name"] for sku in names} == names
+
+
 class TestAdd:
     def test_what_only_adds_is_a_delivery(self, one_shop: Shop) -> None:
         one, two = one_shop.sku(1), one_shop.sku(2)

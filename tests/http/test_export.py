@@ -15,6 +15,7 @@ from python_calamine import CalamineWorkbook
 
 import inventory.export
 from engine.errors import Disconnected
+from inventory.export import ExportFilter
 from inventory.export_files import harmless
 from persistence.database_url import psycopg_url
 from tests.http.conftest import Shop, assert_problem
@@ -178,6 +179,23 @@ def test_more_than_one_piece(make_service: Callable[..., RunningService], monkey
     ]
     sheet = CalamineWorkbook.from_filelike(io.BytesIO(reader.get(EXPORT, params={"format": "xlsx"}).content))
     assert len(sheet.get_sheet_by_index(0).to_python()) == 26
+
+    # One piece at a time, and only when it is asked for.
+    asked: list[Any] = []
+
+    async def counted(some: Any) -> Any:
+        asked.append(some)
+        return await levels(engine, some)
+
+    async def first_of(pieces: Any) -> Any:
+        return await anext(pieces)
+
+    levels = type(engine).stock_levels
+    with monkeypatch.context() as patched:
+        patched.setattr(type(engine), "stock_levels", lambda _, some: counted(some))
+        pieces = inventory.export.export_rows(shop.running.services.inventory, ExportFilter())
+        assert len(shop.running.run(lambda: first_of(pieces))) == 5
+        assert [len(some) for some in asked] == [5]
 
     # Away from the first moment: 503. Away in the middle: the connection ends without the end of the file.
     real, calls = engine.stock_levels, []

@@ -12,7 +12,10 @@ import pytest
 import redis
 from msgspec import structs
 
+from engine.bootstrap import open_partition
 from inventory.job_queue import JobQueue, JsonJob, schedule_id
+from runtime.embedded_redis import EmbeddedRedis
+from runtime.jobs_redis import next_database
 from tests.runtime.up_process import descendants, is_alive
 from tests.waiting import wait_until
 from tests.worker.conftest import Rows
@@ -189,6 +192,40 @@ def test_a_delay_is_never_cut_short(job_settings: JobSettings, queue: JobQueue) 
             queue.push("test.note", {"path": "/never"}, delay_s=delay_s)
             ((_, due_at),) = connection.zrange("rq:scheduler:scheduled_jobs", 0, -1, withscores=True)
             assert before + delay_s <= due_at <= time.time() + delay_s + 1
+
+
+def test_work_goes_on_after_redis_came_back(
+    start_jobs: StartJobs, make_redis: Callable[..., EmbeddedRedis], trace: Path
+) -> None:
+    server = make_redis()
+    with server.client() as client:
+        open_partition(client, epoch=1, ledger_seq=0)
+    jobs_url = next_database(server.url)
+    running = start_jobs(redis_url=server.url, jobs_url=jobs_url, workers=1)
+    queue = JobQueue(jobs_url, JOBS.kinds)
+    queue.push("test.note", {"path": str(trace)})
+    wait_until(lambda: lines(trace), what=running.log())
+    server.kill()
+    wait_until(lambda: "schedules wait for the jobs' Redis" in running.log(), what="it is noticed")
+    server.start()
+    queue.push("test.note", {"path": str(trace)})
+    wait_until(lambda: len(lines(trace)) == 2, 30, "workers go on")
+    ticks = len(lines(running.folder / "ticks"))
+    wait_until(lambda: len(lines(running.folder / "ticks")) > ticks, 30, "schedules go on")
+    assert running.process.poll() is None
+    queue.close()
+
+
+async def test_a_restart_of_the_queue_loses_no_request(make_redis: Callable[..., EmbeddedRedis]) -> None:
+    server = make_redis()
+    queue = JobQueue(server.url, JOBS.kinds)
+    assert await queue.enqueue("test.note", path="/never")
+    server.kill()
+    server.start()
+    assert await queue.enqueue("test.note", path="/never")
+    with server.client() as client:
+        assert client.llen("rq:queue:prompt") >= 2
+    queue.close()
 
 
 async def test_the_queue_away_is_no_error(job_settings: JobSettings) -> None:

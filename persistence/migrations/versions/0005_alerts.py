@@ -20,7 +20,7 @@ def _time(name: str, *, nullable: bool = False) -> sa.Column[object]:
 
 
 def upgrade() -> None:
-    """Alerts, one of which a SKU is current, and one digest a day."""
+    """Alerts, one of which a SKU is current; one digest a day; an index for the lists of what is low and out."""
     op.create_table(
         "alerts",
         sa.Column("id", sa.BigInteger, sa.Identity(always=False), primary_key=True),
@@ -52,6 +52,7 @@ def upgrade() -> None:
     op.create_index("alerts_current_key", "alerts", ["sku"], unique=True, postgresql_where=sa.text("episode <> 'over'"))
     op.create_index("alerts_status_idx", "alerts", ["status", "id"])
     op.create_index("alerts_sku_idx", "alerts", ["sku", "id"])
+    op.create_index("products_reach_idx", "products", [sa.text("(low_stock_threshold + safety_stock)")])
     op.create_table(
         "stock_digests",
         sa.Column("day", sa.Date, primary_key=True),
@@ -64,6 +65,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop both."""
+    """Drop all of it."""
+    op.drop_index("products_reach_idx", "products")
     op.drop_table("stock_digests")
     op.drop_table("alerts")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from engine.store_reader import StoreReader
+from inventory.reconciliation import following
 from inventory.reconciliation.reconcile import Depth, Reconciled, reconcile
 from inventory.reconciliation.scheduled import DriftFound, reconcile_and_tell
 from inventory.refusals import ReconciliationUnknown
@@ -45,6 +46,24 @@ async def test_no_false_alarm_while_the_flusher_stands_still(store: Store) -> No
         assert found.drift == ()
         assert found.journal_lag_events > 300
         store.start_flusher()
+
+
+async def test_no_false_alarm_about_holds_that_ended_while_the_ledger_stood_still(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger still calls ACTIVE what ended long ago in Redis: it must be looked at all the same."""
+    monkeypatch.setattr(following, "OVERDUE_MS", 0)
+    hold = await store.engine.reserve([("S-1", 2)], customer_id="ann", ttl_ms=1000)
+    await store.flushed()
+    store.stop_flusher()
+
+    async def ended() -> bool:
+        (level,) = await store.engine.availability(["S-1"])
+        return level.reserved == 0
+
+    await eventually(ended)
+    assert store.rows("SELECT status FROM stock_reservations WHERE id = %s", hold.id) == [("ACTIVE",)]
+    assert (await reconcile(store.inventory)).drift == ()
 
 
 async def test_no_false_alarm_when_the_walk_is_slower_than_the_shop(

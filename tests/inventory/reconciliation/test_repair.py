@@ -185,6 +185,20 @@ async def test_an_event_in_quarantine_may_explain_it(store: Store) -> None:
     assert "quarantine" in plan.left[0].why
 
 
+async def test_stock_that_is_promised_twice_is_no_drift_and_left_to_a_person(store: Store) -> None:
+    """Counter and holds agree, but somebody took the stock away under them, in ledger and Redis alike."""
+    await store.engine.reserve([("S-4", 100_000)], customer_id="ann", ttl_ms=600_000)
+    await store.flushed()
+    store.drift("S-4", on_hand=-3)
+    store.rows("UPDATE inventory_levels SET on_hand = on_hand - 3 WHERE sku = 'S-4'")
+    found = await reconcile(store.inventory)
+    plan = await plan_repair(store.inventory, found)
+    assert plan.empty
+    assert {(left.drift.counter, left.drift.detail) for left in plan.left} >= {
+        ("reserved", "more is reserved than there is")
+    }
+
+
 async def test_only_what_was_agreed_to_is_repaired(store: Store) -> None:
     await store.flushed()
     store.drift("S-4", on_hand=3)
