@@ -80,6 +80,7 @@ _KINDS: Final = (
     Kind("rate-limited", 429, "This API key makes too many requests", 1),
     Kind("internal-error", 500, "The service made a mistake"),
     Kind("overloaded", 503, "Too many requests are waiting", 1),
+    Kind("journal-full", 503, "The ledger is too far behind to take this", 5),
     Kind("too-many-streams", 503, "As many event streams are open as may be", 5),
     Kind("store-unavailable", 503, "The stock store cannot be used at present", 2),
     Kind("not-ready", 503, "The service is not ready", 2),
@@ -109,6 +110,7 @@ OF_STATUS: Final[dict[str, str]] = {
 _OF_EXCEPTION: Final[tuple[tuple[type[Exception], str], ...]] = (
     (errors.Overloaded, "overloaded"),
     (errors.NotReady, "not-ready"),
+    (errors.JournalFull, "journal-full"),
     (errors.StoreRefused, "store-unavailable"),
     (errors.OutcomeUnknown, "outcome-unknown"),
     (errors.Unavailable, "store-unavailable"),

@@ -63,8 +63,6 @@ class ApiSettings(Struct, frozen=True, kw_only=True):
     """How long a client may take nothing of answers that wait for it, before its connection is dropped."""
     max_pipelined: int = 1_000
     """Requests that may wait on one connection for the answers to those before them."""
-    epoch: int = 1
-    """Epoch of the partition, as read from the ledger when the process started."""
     access_log: bool = False
     metrics_dir: Path | None = None
     """Where the API processes of one service leave their counters for each other; None: each shows its own."""

@@ -40,6 +40,7 @@ BENCHMARKS: Final = (
     "alert_delay",
     "bulk_files",
     "reconciliation",
+    "rebuild",
     "event_readers",
 )
 

@@ -19,10 +19,12 @@ import msgspec
 from msgspec import Struct
 
 from engine import limits
+from engine.admission import Admission
 from engine.commands import Adjust, Amend, Announce, Command, Configure, Expire, Repair, Reserve, bases_of, encode_batch
 from engine.errors import (
     Disconnected,
     InvalidCommand,
+    JournalFull,
     NotReady,
     OutcomeUnknown,
     Overloaded,
@@ -31,7 +33,7 @@ from engine.errors import (
 )
 from engine.identity import BASE_LENGTH
 from engine.keys import PartitionKeys
-from engine.link import Address, Link, encode, open_link
+from engine.link import Address, Link, encode, open_link, run_id_in
 from engine.results import Reply
 from engine.scripts import Script
 
@@ -71,7 +73,14 @@ class BatcherSettings(Struct, frozen=True):
 class Batcher:
     """Sends the commands of one partition. Owned by an Engine; lives on one event loop."""
 
-    def __init__(self, address: Address, script: Script, keys: PartitionKeys, settings: BatcherSettings) -> None:
+    def __init__(
+        self,
+        address: Address,
+        script: Script,
+        keys: PartitionKeys,
+        settings: BatcherSettings,
+        admission: Admission | None = None,
+    ) -> None:
         self._address = address
         self._script = script
         self._settings = settings
@@ -79,6 +88,9 @@ class Batcher:
         self._queue: deque[Waiting] = deque()
         self._idle: list[Link] = []
         self._busy: dict[Link, tuple[float, list[Waiting]]] = {}
+        self._sent_epoch: dict[Link, int] = {}
+        self._parked: list[Link] = []
+        """Open, but to a server that is not admitted."""
         self._links: set[Link] = set()
         self._reconnecting = False
         self._damaged: set[str] = set()
@@ -93,7 +105,12 @@ class Batcher:
             f"${len(key)}\r\n{key}\r\n" for key in (keys.stock, keys.deadlines, keys.journal, keys.meta)
         )
         self.clock_ms = settings.clock_ms
-        self.epoch = settings.epoch
+        self.admission = admission or Admission(settings.epoch)
+        self.admission.watch(self._admission_changed)
+        self.journal_full = False
+        """True while nothing may be added to the journal but what ends holds (inventory/back_pressure.py says so)."""
+        self._refusal = ""
+        """Why nothing can be sent although there are links; empty when something can."""
         self.batches = 0
         self.commands = 0
         self.script_seconds = 0.0
@@ -113,6 +130,11 @@ class Batcher:
     def connected(self) -> bool:
         """True while at least one link is open."""
         return bool(self._links)
+
+    @property
+    def refusal(self) -> str:
+        """Why nothing is served although Redis is connected; empty when something is."""
+        return self._refusal
 
     async def start(self) -> None:
         """Open every link. Raises Disconnected when Redis cannot be reached or refuses us."""
@@ -138,13 +160,18 @@ class Batcher:
     def submit(self, command: Command, on_reply: OnReply) -> None:
         """Queue a command; `on_reply(command, reply)` is called once, from the event loop.
 
-        Raises Overloaded when `max_queue` commands wait, Disconnected when there is no link; then nothing was queued.
+        Raises, with nothing queued: Overloaded when `max_queue` commands wait, Disconnected when there is no link,
+        NotReady when no server is admitted, JournalFull for what would make the journal longer while it must not be.
         """
         queue = self._queue
         if len(queue) >= self._settings.max_queue:
             raise Overloaded(f"{len(queue)} commands are waiting already")
         if self._closed or not self._links:
             raise Disconnected("there is no connection to Redis")
+        if self._refusal:
+            raise NotReady(self._refusal)
+        if self.journal_full and _adds_stock_work(command):
+            raise JournalFull("Postgres is behind: the journal is as long as it may become")
         queue.append((command, on_reply))
         if self._idle and not self._pump_planned:
             # Not at once: every request that the event loop reads in this turn belongs to the same batch.
@@ -195,7 +222,8 @@ class Batcher:
         count = 4 + len(bases)
         settings = self._settings
         clock = "" if self.clock_ms is None else str(self.clock_ms)
-        numbers = (clock, prefix, str(settings.retention_ms), str(settings.idempotency_window_ms), str(self.epoch))
+        retention, window = str(settings.retention_ms), str(settings.idempotency_window_ms)
+        numbers = (clock, prefix, retention, window, str(self.admission.epoch))
         damaged = msgspec.msgpack.encode(sorted(self._damaged)) if self._damaged else b""
         body = encode_batch(commands)
         head = (
@@ -209,10 +237,11 @@ class Batcher:
         try:
             data = self._encode(waiting)
         except (ValueError, OverflowError, TypeError, msgspec.MsgspecError) as error:
-            self._idle.append(link)
+            self._rest(link)
             self._refuse_unencodable(waiting, error)
             return
         self._busy[link] = (self._loop.time(), waiting)
+        self._sent_epoch[link] = self.admission.epoch
         try:
             link.send(data, lambda reply: self._on_reply(link, reply, data))
         except ConnectionError as error:
@@ -242,11 +271,15 @@ class Batcher:
     def _on_reply(self, link: Link, reply: Any, data: bytes) -> None:
         sent_at, waiting = self._busy.pop(link)
         if type(reply) is bytes:
-            self._idle.append(link)
+            self._rest(link)
             self.script_seconds += self._loop.time() - sent_at
-            self._deliver(waiting, reply)
+            if self._sent_epoch[link] != self.admission.epoch:
+                # It ran in a life that has ended since: whether the next one knows of it, this answer cannot tell.
+                self._answer_all(waiting, OutcomeUnknown("the epoch ended before the answer came"))
+            else:
+                self._deliver(waiting, reply)
         elif reply is None:
-            self._idle.append(link)
+            self._rest(link)
             self._answer_all(waiting, NotReady("the partition's state in Redis is missing or of another epoch"))
         elif isinstance(reply, hiredis.ReplyError):
             self._on_error(link, waiting, str(reply), data)
@@ -268,7 +301,7 @@ class Batcher:
                 del self._busy[link]
                 self._answer_all(waiting, Disconnected(str(error)))
             return
-        self._idle.append(link)
+        self._rest(link)
         self.last_error = self._script.translate(message)
         if _SCRIPT_ERROR.match(message) and len(waiting) > 1:
             # Something in Redis that one of them names is damaged. Nothing was written; alone, only that one fails.
@@ -292,12 +325,13 @@ class Batcher:
         self.batches += 1
         self.commands += len(results)
         again: list[Waiting] = []
+        epoch = self.admission.epoch
         for one, result in zip(waiting, results, strict=True):
             status = result[0]
             if status == "due_holds":
                 again.append(one)
             else:
-                self._answer(one, Reply(status, result[1:] if len(result) > 1 else (), now_ms, seq))
+                self._answer(one, Reply(status, result[1:] if len(result) > 1 else (), now_ms, seq, epoch))
         if again:
             # Stock is short while holds are due: end them in the same round and ask again behind them.
             expires: list[Waiting] = [(Expire(member[:BASE_LENGTH], member), self._on_expired) for member in due]
@@ -330,22 +364,48 @@ class Batcher:
         link = await open_link(self._address, self._lost)
         try:
             await link.call(b"SCRIPT", b"LOAD", self._script.source.encode())
+            # Last, so that no server can take its place unseen: it would have another connection.
+            link.run_id = run_id_in(await link.call(b"INFO", b"server"))
         except BaseException:
             link.close()
             raise
         self._links.add(link)
-        self._idle.append(link)
+        self._rest(link)
+        self._judge()
         self._plan()
+
+    def _rest(self, link: Link) -> None:
+        """The link has nothing to do: it may take the next batch, if its server is admitted."""
+        (self._idle if self.admission.serves(link.run_id) else self._parked).append(link)
+
+    def _admission_changed(self) -> None:
+        resting, self._idle, self._parked = self._idle + self._parked, [], []
+        for link in resting:
+            self._rest(link)
+        self._judge()
+        self._plan()
+
+    def _judge(self) -> None:
+        """See whether any link may be used; if none may, nobody waits for one."""
+        admission = self.admission
+        if not self._links or any(admission.serves(link.run_id) for link in self._links):
+            self._refusal = ""
+            return
+        self._refusal = admission.refusal or "Redis has restarted or is another server: it is held against the ledger"
+        self._fail_queue(NotReady(self._refusal))
 
     def _lost(self, link: Link) -> None:
         if link not in self._links:
             # It never came into use: whoever was opening it has been told.
             return
         self._links.discard(link)
-        if link in self._idle:
-            self._idle.remove(link)
+        self._sent_epoch.pop(link, None)
+        for resting in (self._idle, self._parked):
+            if link in resting:
+                resting.remove(link)
         if self._closed:
             return
+        self._judge()
         if not self._links:
             self._fail_queue(Disconnected("the connection to Redis was lost"))
         if not self._reconnecting:
@@ -378,6 +438,11 @@ class Batcher:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _adds_stock_work(command: Command) -> bool:
+    """True for what would keep the journal growing: new holds, larger ones, and changes of stock."""
+    return isinstance(command, Reserve | Adjust) or (isinstance(command, Amend) and bool(command.lines))
 
 
 def _weight(command: Command) -> int:

@@ -22,6 +22,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from engine.admission import ANY_SERVER, Admission
 from engine.batcher import Batcher, BatcherSettings, OnReply
 from engine.commands import (
     Amend,
@@ -33,7 +34,7 @@ from engine.commands import (
     Reserve,
     lines_text,
 )
-from engine.errors import Disconnected, InvalidCommand, Rejected, Unavailable
+from engine.errors import Disconnected, InvalidCommand, NotReady, Rejected, Unavailable
 from engine.identity import derived_base, fingerprint, is_reservation_id, random_base, split_id
 from engine.journal import entries_of
 from engine.keys import partition_keys
@@ -54,6 +55,8 @@ class EngineSettings(Struct, frozen=True):
 
     epoch: int = 1
     """The life of the partition's Redis state this engine believes in; a batch that meets another is refused."""
+    run_id: str = ANY_SERVER
+    """Of the server that was admitted with this epoch; ANY_SERVER for an engine without a ledger behind it."""
     retention_ms: int = 3_600_000
     """How long an ended reservation can still be answered from Redis."""
     idempotency_window_ms: int = 86_400_000
@@ -138,6 +141,7 @@ class Engine:
                 max_queue=chosen.max_queue,
                 clock_ms=chosen.clock_ms,
             ),
+            Admission(chosen.epoch, chosen.run_id),
         )
         await batcher.start()
         # Reads outside the state machine; never retried behind our back.
@@ -153,6 +157,21 @@ class Engine:
     def batcher(self) -> Batcher:
         """The queue and the links, for metrics and for a test's clock."""
         return self._batcher
+
+    @property
+    def admission(self) -> Admission:
+        """What this process may serve; whoever has a ledger keeps it up to date."""
+        return self._batcher.admission
+
+    @property
+    def epoch(self) -> int:
+        """Of the state that is served, or was served last."""
+        return self._batcher.admission.epoch
+
+    @property
+    def refusal(self) -> str:
+        """Why nothing is served although Redis is connected; empty when something is."""
+        return self._batcher.refusal
 
     @property
     def queue_depth(self) -> int:
@@ -173,7 +192,8 @@ class Engine:
         """Queue a command; `on_reply(command, reply)` is called once from the event loop.
 
         `reply` is a Reply, or the Unavailable (or InvalidCommand) that kept it from being answered. Raises
-        Overloaded or Disconnected when the command was not even queued. Bases come from engine.identity.
+        Overloaded, Disconnected, NotReady or JournalFull when the command was not even queued. Bases come from
+        engine.identity.
         """
         self._batcher.submit(command, on_reply)
 
@@ -280,6 +300,7 @@ class Engine:
         Every SKU means a walk in chunks: each level is true at its own moment. Raises Unavailable.
         """
         levels = []
+        self._require_admitted()
         try:
             if skus is not None:
                 for offset in range(0, len(skus), 1000):
@@ -299,6 +320,8 @@ class Engine:
                 levels = [level_of(sku.decode(), value.decode()) for sku, value in seen.items()]
         except (RedisError, OSError) as error:
             raise Disconnected(f"cannot read from Redis: {type(error).__name__}") from error
+        # What was read may have been another server's by then, or half wiped.
+        self._require_admitted()
         return levels
 
     def store_reader(self) -> StoreReader:
@@ -317,6 +340,17 @@ class Engine:
         epoch, seq, last = (int(value or 0) for value in meta)
         return JournalState(epoch=epoch, seq=seq, last_now_ms=last, length=length)
 
+    async def journal_memory(self) -> tuple[int, bytes]:
+        """About how many bytes of Redis the journal takes, and its oldest entry, raw. Raises Unavailable."""
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.memory_usage(self._keys.journal)
+                pipe.xrange(self._keys.journal, count=1)
+                size, oldest = await pipe.execute()
+        except (RedisError, OSError) as error:
+            raise Disconnected(f"cannot read from Redis: {type(error).__name__}") from error
+        return int(size or 0), bytes(oldest[0][1].get(b"b", b"")) if oldest else b""
+
     async def read_journal(self, after_stream_id: str, count: int, block_ms: int) -> list[tuple[str, bytes]]:
         """Up to `count` raw entries of the journal after a stream id, waiting up to `block_ms` (5,000 at most) for one.
 
@@ -327,6 +361,12 @@ class Engine:
         except (RedisError, OSError) as error:
             raise Disconnected(f"cannot read from Redis: {type(error).__name__}") from error
         return entries_of(answer)
+
+    def _require_admitted(self) -> None:
+        if not self._batcher.connected:
+            raise Disconnected("there is no connection to Redis")
+        if self._batcher.refusal:
+            raise NotReady(self._batcher.refusal)
 
     @staticmethod
     def _split(reservation_id: str) -> tuple[str, int]:

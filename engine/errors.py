@@ -7,6 +7,7 @@ HoldfastError
     ├── Overloaded            too many commands are waiting; this one was not sent
     ├── Disconnected          there is no connection to Redis; this one was not sent
     ├── NotReady              the partition has no usable state (empty, fenced, other schema)
+    ├── JournalFull           the ledger is far behind: nothing that makes the journal longer is taken
     ├── StoreRefused          Redis answered OOM, MISCONF, READONLY, BUSY, LOADING ...; nothing changed
     └── OutcomeUnknown        the connection was lost after sending; safe to repeat with the same id
 """
@@ -53,6 +54,15 @@ class NotReady(Unavailable):
     """The partition has no state that may be served: empty, fenced, or of another schema."""
 
     retry_after_s = 2
+
+
+class JournalFull(Unavailable):
+    """The journal has grown to its watermark because Postgres does not take it; the command was not sent.
+
+    What ends holds still goes through.
+    """
+
+    retry_after_s = 5
 
 
 class StoreRefused(Unavailable):

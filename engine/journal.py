@@ -63,6 +63,10 @@ class JournalReader:
         epoch, seq = cast("list[bytes | None]", self._redis.hmget(self._keys.meta, ["epoch", "seq"]))
         return int(epoch or 0), int(seq or 0)
 
+    def fenced(self) -> bool:
+        """True while a recovery is at work (engine/fenced.py)."""
+        return bool(self._redis.hexists(self._keys.meta, "fence"))
+
     def oldest_after(self, stream_id: str) -> int | None:
         """When the first entry after `stream_id` was written, Unix ms of the server; None when there is none."""
         entries = cast("Any", self._redis.xrange(self._keys.journal, min=f"({stream_id}", count=1))

@@ -80,6 +80,8 @@ class Link(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._waiting: deque[OnReply] = deque()
         self._transport: asyncio.Transport | None = None
+        self.run_id = ""
+        """Of the server at the other end, once it was asked."""
 
     @property
     def is_open(self) -> bool:
@@ -139,6 +141,14 @@ class Link(asyncio.Protocol):
         """Close the socket; waiting callbacks get ConnectionError."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def run_id_in(info: bytes) -> str:
+    """The server's run id, from what INFO says; empty when it says none."""
+    for line in info.split(b"\r\n"):
+        if line.startswith(b"run_id:"):
+            return line.partition(b":")[2].decode("ascii", "replace")
+    return ""
 
 
 async def open_link(address: Address, on_lost: Callable[[Link], None]) -> Link:

@@ -32,7 +32,7 @@ FORBIDDEN: Final = frozenset({"pcall", "xpcall", "cjson", "loadstring", "setmeta
 READS: Final = _words(
     "TIME EXISTS GET MGET HGET HMGET HLEN ZCARD ZSCORE ZRANGEBYSCORE ZCOUNT XLEN XRANGE TYPE PTTL STRLEN"
 )
-WRITERS: Final = frozenset({"lib/store", "open"})
+WRITERS: Final = frozenset({"lib/store", "open", "fence", "wipe", "restore", "reopen"})
 """The only files whose Redis calls may write."""
 HEADERS: Final = {
     "commands": ("KEYS", "Takes", "Statuses", "Answers", "Writes", "Cost"),

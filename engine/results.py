@@ -136,6 +136,8 @@ class Reply(Struct, frozen=True):
     """What follows the status; see the header of the verb's Lua file."""
     now_ms: int
     seq: int
+    epoch: int = 0
+    """Of the state that gave it; `seq` counts within it."""
 
 
 class Result(Struct, frozen=True):
@@ -157,6 +159,10 @@ class Result(Struct, frozen=True):
     """Of an adjustment, a repair or an announcement."""
     first_seq: int = 0
     """Sequence number of an adjustment's, announcement's or configuration's own first event; 0 otherwise."""
+    epoch: int = 0
+    """In which `seq` counts."""
+    first_epoch: int = 0
+    """In which `first_seq` counts: an answer given again may be of an earlier one. 0 with first_seq 0."""
     units_moved: int = 0
     """Units that an adjustment refused as `change_too_large` would have moved."""
     created: bool = False
@@ -206,6 +212,7 @@ def _reserved(command: Reserve, reply: Reply) -> Result:
         status=reply.status,
         now_ms=reply.now_ms,
         seq=reply.seq,
+        epoch=reply.epoch,
         reservations=(reservation_of(command.base, record),),
         shortages=msgspec.convert(shortages, tuple[Shortage, ...]),
     )
@@ -213,7 +220,7 @@ def _reserved(command: Reserve, reply: Reply) -> Result:
 
 def _with_records(bases: Sequence[str], raw_records: Sequence[Any], reply: Reply) -> Result:
     records = tuple(reservation_of(base, decode_record(raw)) for base, raw in zip(bases, raw_records, strict=True))
-    return Result(status=reply.status, now_ms=reply.now_ms, seq=reply.seq, reservations=records)
+    return Result(status=reply.status, now_ms=reply.now_ms, seq=reply.seq, reservations=records, epoch=reply.epoch)
 
 
 def _confirmed(command: Confirm, reply: Reply) -> Result:
@@ -228,7 +235,7 @@ def _confirmed(command: Confirm, reply: Reply) -> Result:
 def decode_reply(command: Command, reply: Reply) -> Result:  # noqa: PLR0911  one return a verb reads best
     """The raw answer as a Result, with what belongs to the verb and status filled in."""
     status, payload = reply.status, reply.payload
-    result = Result(status=status, now_ms=reply.now_ms, seq=reply.seq)
+    result = Result(status=status, now_ms=reply.now_ms, seq=reply.seq, epoch=reply.epoch)
     if status in {Status.UNKNOWN_SKU, Status.PRODUCT_INACTIVE, Status.STOCK_MOVED}:
         return msgspec.structs.replace(result, skus=tuple(payload[0]))
     if status == Status.INSUFFICIENT_STOCK:
@@ -240,13 +247,19 @@ def decode_reply(command: Command, reply: Reply) -> Result:  # noqa: PLR0911  on
     if not payload:
         return result
     if isinstance(command, Announce):
-        return msgspec.structs.replace(result, adjustment_id=payload[0], first_seq=payload[1])
+        return msgspec.structs.replace(result, adjustment_id=payload[0], first_seq=payload[1], first_epoch=reply.epoch)
     if isinstance(command, Adjust | Repair):
-        adjustment_id, seq, text = payload
+        adjustment_id, seq, text, *earlier = payload
         movements = tuple(Movement(x.sku, x.quantity, x.on_hand, x.reserved) for x in event_lines(text))
-        return msgspec.structs.replace(result, adjustment_id=adjustment_id, first_seq=seq, movements=movements)
+        return msgspec.structs.replace(
+            result,
+            adjustment_id=adjustment_id,
+            first_seq=seq,
+            first_epoch=earlier[0] if earlier else reply.epoch,
+            movements=movements,
+        )
     if isinstance(command, Configure):
-        return msgspec.structs.replace(result, created=payload[0], first_seq=payload[1])
+        return msgspec.structs.replace(result, created=payload[0], first_seq=payload[1], first_epoch=reply.epoch)
     if isinstance(command, Availability):
         return msgspec.structs.replace(result, levels=msgspec.convert(payload[0], tuple[StockLevel, ...]))
     if isinstance(command, Confirm):

@@ -158,8 +158,8 @@ async def made_before(inventory: Inventory, change: StockChange, identity: Ident
 
 async def committed_rows(inventory: Inventory, epoch: int, seq: int) -> tuple[Transaction, ...]:
     """The ledger rows of event `seq`, once they are committed. Raises LedgerLate, DatabaseUnavailable."""
-    if epoch == inventory.settings.epoch:
-        await inventory.committed(seq)
+    if epoch == inventory.epoch:
+        await inventory.committed(seq, epoch)
     rows = await transactions.of_event(inventory.database, PARTITION, epoch, seq)
     if not rows:
         raise refusals.LedgerLate

@@ -311,7 +311,7 @@ async def _make(inventory: Inventory, approval: Approval) -> Approval:
         result = await adjustments.execute(inventory, change, identity)
     if result.status not in {Status.OK, Status.REPLAYED}:
         raise refusal_of(result)
-    return await _write_outcome(inventory, approval.id, inventory.settings.epoch, result.first_seq)
+    return await _write_outcome(inventory, approval.id, result.first_epoch, result.first_seq)
 
 
 async def _write_outcome(inventory: Inventory, approval_id: str, epoch: int, seq: int) -> Approval:

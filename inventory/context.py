@@ -24,8 +24,6 @@ PARTITION: Final = 0
 class InventorySettings(Struct, frozen=True, kw_only=True):
     """The shop's rules. Times in seconds unless the name says otherwise, quantities in units."""
 
-    epoch: int = 1
-    """Of the partition, as read from the ledger when the process started."""
     ledger_timeout_s: float = 10.0
     """How long a change waits for its ledger row before the answer is LedgerLate."""
     late_confirm: bool = False
@@ -60,8 +58,16 @@ class Inventory(Struct, frozen=True):
     watermark: Watermark
     settings: InventorySettings
 
-    async def committed(self, seq: int) -> None:
-        """Return once the ledger has event `seq`; raises LedgerLate when that takes longer than allowed."""
-        settings = self.settings
-        if not await self.watermark.reached(PARTITION, settings.epoch, seq, settings.ledger_timeout_s):
+    @property
+    def epoch(self) -> int:
+        """Of the state that the engine serves."""
+        return self.engine.epoch
+
+    async def committed(self, seq: int, epoch: int | None = None) -> None:
+        """Return once the ledger has event `seq` of `epoch` (None: the present one).
+
+        Raises LedgerLate when that takes longer than allowed, or the epoch has ended meanwhile.
+        """
+        wait_s = self.settings.ledger_timeout_s
+        if not await self.watermark.reached(PARTITION, self.epoch if epoch is None else epoch, seq, wait_s):
             raise LedgerLate

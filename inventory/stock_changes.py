@@ -45,7 +45,7 @@ async def change_stock(inventory: Inventory, change: StockChange) -> tuple[Trans
             inventory, change, identity, max_units=inventory.settings.approval_units, remembered=keyed
         )
         if result.status in {Status.OK, Status.REPLAYED}:
-            rows = await committed_rows(inventory, inventory.settings.epoch, result.first_seq)
+            rows = await committed_rows(inventory, result.first_epoch, result.first_seq)
             if change.kind == "count" and result.status == Status.OK:
                 await counted_again(inventory, change.lines[0][0])
             return rows

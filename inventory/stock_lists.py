@@ -33,8 +33,8 @@ async def list_stock(
         available, sku = read_cursor(key, scope, cursor, (int, str))
         after = (int(available), str(sku))
     state = await inventory.engine.journal_state()
-    if state.epoch != inventory.settings.epoch:
-        raise NotReady(f"Redis is of epoch {state.epoch}, this process of {inventory.settings.epoch}")
+    if state.epoch != inventory.epoch:
+        raise NotReady(f"Redis is of epoch {state.epoch}, this process of {inventory.epoch}")
     if await inventory.watermark.reached(PARTITION, state.epoch, state.seq, LEDGER_WAIT_S):
         found = await stock_lists.candidates(inventory.database, which, limit + 1, after)
     else:

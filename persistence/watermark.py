@@ -18,7 +18,10 @@ import structlog
 from msgspec import Struct
 
 from persistence.database_url import psycopg_url
-from persistence.tables import LEDGER_CHANNEL
+from persistence.queries.partition_state import COLUMNS, PartitionState, state_of
+from persistence.tables import LEDGER_CHANNEL, PARTITION_CHANNEL
+
+OnState = Callable[[PartitionState], None]
 
 OnReached = Callable[[bool], None]
 """Called once: True when the ledger has the event, False when the wait was too long or can never end well."""
@@ -72,9 +75,14 @@ class _Line:
 
 
 class Watermark:
-    """Use: `start`, then `reached` or `watch`, finally `close`. All from one event loop."""
+    """Use: `start`, then `reached` or `watch`, finally `close`. All from one event loop.
 
-    def __init__(self, database_url: str) -> None:
+    `on_state` is told what is admitted (persistence/queries/partition_state.py): at the start, and at each change. It
+    rides on the same connection, so that a process needs only one to hear everything.
+    """
+
+    def __init__(self, database_url: str, on_state: OnState | None = None) -> None:
+        self._on_state = on_state
         self._url = psycopg_url(database_url)
         self._log = structlog.get_logger("persistence.watermark")
         self._lines: dict[int, _Line] = {}
@@ -189,7 +197,7 @@ class Watermark:
                     keepalives_interval=2,
                     keepalives_count=3,
                 ) as connection:
-                    await connection.execute(f"LISTEN {LEDGER_CHANNEL}")
+                    await connection.execute(f"LISTEN {LEDGER_CHANNEL}; LISTEN {PARTITION_CHANNEL}")
                     # After LISTEN, so that no commit falls between reading and listening.
                     await self._read_cursors(connection)
                     self._connected.set()
@@ -204,13 +212,19 @@ class Watermark:
 
     async def _hear(self, connection: psycopg.AsyncConnection[Any]) -> None:
         while True:
-            news = False
-            async for notification in connection.notifies(timeout=_RECHECK_S):
-                news = True
-                # A flusher of the version before tells no stream id.
-                partition, epoch, seq, *stream_id = notification.payload.split(":")
-                self._advance(int(partition), int(epoch), int(seq), "".join(stream_id))
-            if not news:
+            news, changed = False, False
+            # The connection is busy until the generator is closed; nothing may be asked before.
+            async with contextlib.aclosing(connection.notifies(timeout=_RECHECK_S)) as notifications:
+                async for notification in notifications:
+                    news = True
+                    if notification.channel == PARTITION_CHANNEL:
+                        changed = True
+                        break
+                    # A flusher of the version before tells no stream id.
+                    partition, epoch, seq, *stream_id = notification.payload.split(":")
+                    self._advance(int(partition), int(epoch), int(seq), "".join(stream_id))
+            # Behind a change: whatever else had come with it is not heard any more.
+            if changed or not news:
                 await self._read_cursors(connection)
 
     async def _read_cursors(self, connection: psycopg.AsyncConnection[Any]) -> None:
@@ -218,3 +232,11 @@ class Watermark:
         for partition, epoch, seq in await cursors.fetchall():
             # What was committed in between, and how, was not heard.
             self._advance(partition, epoch, seq, "")
+        await self._read_states(connection)
+
+    async def _read_states(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        if self._on_state is None:
+            return
+        rows = await connection.execute(f"SELECT {COLUMNS} FROM partition_state")  # noqa: S608 - a constant
+        for row in await rows.fetchall():
+            self._on_state(state_of(row))

@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from engine import Engine
+from engine.admission import ANY_SERVER
+from inventory.admission import watermark_of
 from inventory.context import PARTITION, Inventory
 from inventory.reconciliation.findings import Drift
 from inventory.reconciliation.reconcile import Depth, Reconciled, reconcile
@@ -27,7 +29,6 @@ from inventory.reconciliation.repair import Repaired, RepairPlan, plan_repair, r
 from inventory.refusals import LedgerLate
 from persistence.database import Database
 from persistence.queries import ledger_state
-from persistence.watermark import Watermark
 from runtime.command_line import FOUND_SOMETHING, REFUSED, load, running, told
 from runtime.settings import Settings
 from runtime.store import StoreUnreachable, urls_of
@@ -107,12 +108,12 @@ async def _inventory(settings: Settings) -> AsyncIterator[Inventory]:
         cursor = await ledger_state.cursor(database, PARTITION)
         if cursor is None:
             raise StoreUnreachable("the ledger has no cursor: run `holdfast migrate`")
-        engine = await Engine.connect(redis_url, engine_settings(settings, cursor.epoch))
+        engine = await Engine.connect(redis_url, engine_settings(settings, cursor.epoch, ANY_SERVER))
         closing.push_async_callback(engine.close)
-        watermark = Watermark(database_url)
+        watermark = watermark_of(engine, database_url)
         await watermark.start()
         closing.push_async_callback(watermark.close)
-        yield Inventory(engine, database, watermark, inventory_settings(settings, cursor.epoch))
+        yield Inventory(engine, database, watermark, inventory_settings(settings))
 
 
 def _show(found: Reconciled) -> None:

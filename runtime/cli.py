@@ -27,6 +27,7 @@ from runtime.settings import describe, unknown_variables
 
 _ELSEWHERE: Final = {
     "audit": "runtime.audit",
+    "rebuild": "runtime.rebuild_command",
     "export": "runtime.export_command",
     "import": "runtime.import_command:import_file",
     "replay": "runtime.replay.command",

@@ -14,6 +14,7 @@ from engine.errors import HoldfastError
 from inventory.refusals import Refusal
 from persistence.bootstrap_keys import KeyTaken
 from persistence.database import DatabaseUnavailable
+from persistence.ledger_writer import LedgerError
 from runtime.config_audit import ConfigurationRefused
 from runtime.data_folder import DataFolderInUse, DataFolderUnusable
 from runtime.embedded_postgres import PostgresStartFailed
@@ -32,6 +33,7 @@ REFUSALS: Final[tuple[type[Exception], ...]] = (
     DatabaseUnavailable,
     HoldfastError,
     KeyTaken,
+    LedgerError,
     OperationalError,
     PostgresStartFailed,
     RedisStartFailed,

@@ -208,6 +208,19 @@ class Settings(BaseSettings):
         le=86_400,
         description="Seconds of flushed journal that stay in Redis, for a restored Postgres.",
     )
+    journal_max_events: int = Field(
+        5_000_000,
+        ge=0,
+        le=1_000_000_000,
+        description="Journal events that may wait for Postgres before new reserves and stock changes get 503 "
+        "`journal-full`; confirm, release and expiry go on. 0: no limit.",
+    )
+    journal_max_mb: int = Field(
+        512,
+        ge=0,
+        le=1_048_576,
+        description="The same in MB of Redis memory that these events take, about. 0: no limit.",
+    )
     journal_keep_mb: int = Field(
         256,
         ge=1,

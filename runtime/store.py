@@ -17,15 +17,16 @@ from msgspec import Struct
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from engine.bootstrap import open_partition
+from engine.fenced import FenceLost
 from engine.keys import partition_keys
 from persistence.bootstrap_keys import ensure_bootstrap_key
 from persistence.database_url import psycopg_url
-from persistence.ledger_writer import LedgerLost, LedgerWriter
+from persistence.ledger_writer import LedgerError, LedgerLost, LedgerWriter
 from persistence.migrate import current_revision, head_revision, upgrade
 from runtime.config_audit import Finding, ServerReport, audit_postgres, audit_redis, require
 from runtime.data_folder import BootstrapKeys
 from runtime.settings import Settings, without_password
+from worker.recovery import Admitted, Recovery, RecoverySettings
 
 T = TypeVar("T")
 
@@ -52,6 +53,8 @@ class OpenedStore(Struct, frozen=True):
     redis_name: str
     postgres_name: str
     epoch: int
+    run_id: str
+    """Of the Redis server that was admitted."""
     warnings: tuple[Finding, ...]
 
 
@@ -90,7 +93,7 @@ def open_store(settings: Settings, keys: BootstrapKeys | None, *, migrate: bool)
     """Reach both servers, audit them, bring the tables up to date (or check that they are), open the partition.
 
     `keys`: the bootstrap keys to make known, if any. Raises StoreUnreachable, ConfigurationRefused, SchemaDiffers,
-    engine.errors.NotReady, KeyTaken.
+    RecoveryRefused, KeyTaken.
     """
     redis_url, database_url = urls_of(settings)
     deadline = time.monotonic() + REACH_WITHIN_S
@@ -106,13 +109,12 @@ def open_store(settings: Settings, keys: BootstrapKeys | None, *, migrate: bool)
         _reach("Redis", redis_url, client.ping, deadline)
         store = audit_redis(client, settings.durability)
         warnings += require(store)
-        epoch, seq = _cursor(database_url)
-        open_partition(client, epoch, seq)
+    admitted = _admitted(settings, redis_url, database_url)
 
     if keys is not None:
         ensure_bootstrap_key(database_url, "admin", hashlib.sha256(keys.admin_key.encode()).digest())
         ensure_bootstrap_key(database_url, "storefront", hashlib.sha256(keys.storefront_key.encode()).digest())
-    return OpenedStore(redis_url, database_url, store.name, postgres.name, epoch, warnings)
+    return OpenedStore(redis_url, database_url, store.name, postgres.name, admitted.epoch, admitted.run_id, warnings)
 
 
 def _not_set(variable: str, settings: Settings) -> str:
@@ -156,15 +158,35 @@ def _require_head(database_url: str) -> None:
         )
 
 
-def _cursor(database_url: str) -> tuple[int, int]:
-    writer = LedgerWriter(database_url, 0)
+def recovery_settings(settings: Settings) -> RecoverySettings:
+    """The recovery's part of the settings."""
+    return RecoverySettings(
+        retention_ms=settings.retention_seconds * 1000,
+        idempotency_window_ms=settings.idempotency_window_seconds * 1000,
+    )
+
+
+def _admitted(settings: Settings, redis_url: str, database_url: str) -> Admitted:
+    """What may be served, once Redis was held against the ledger, and rebuilt from it if it had to be.
+
+    Raises StoreUnreachable, RecoveryRefused.
+    """
+    recovery = Recovery(redis_url, database_url, recovery_settings(settings))
+    deadline = time.monotonic() + REACH_WITHIN_S
     try:
-        cursor = writer.read_cursor()
-    except LedgerLost as error:
-        raise StoreUnreachable(f"Postgres can't be reached: {_first_line(error)}") from error
+        while True:
+            try:
+                return recovery.look()
+            except FenceLost as error:
+                if time.monotonic() > deadline:
+                    raise StoreUnreachable(f"Redis can't be admitted: {error}") from error
+            except LedgerError as error:
+                raise StoreUnreachable(f"Postgres can't be used: {_first_line(error)}") from error
+            except redis.RedisError as error:
+                raise StoreUnreachable(f"Redis can't be used: {_first_line(error)}") from error
+            time.sleep(0.1)
     finally:
-        writer.close()
-    return cursor.epoch, cursor.seq
+        recovery.close()
 
 
 class FactsNow(Struct, frozen=True):

@@ -27,20 +27,22 @@ from api.auth import KeyStore
 from api.rate_limits import parse_limits
 from api.services import ApiSettings, Services, StreamSettings
 from engine import Engine, EngineSettings
+from inventory.admission import watermark_of
+from inventory.back_pressure import BackPressure, BackPressureSettings
 from inventory.context import Inventory, InventorySettings
 from inventory.job_queue import JobQueue
 from inventory.mail import mail_settings
 from inventory.rules import AlertRules, DigestSettings, RetentionRules, WebhookRules
 from persistence.database import Database
 from persistence.queries.api_keys import ApiKeys
-from persistence.watermark import Watermark
 from runtime.jobs_redis import jobs_url_of
 from runtime.settings import Settings
-from runtime.store import OpenedStore, given_keys, open_store
+from runtime.store import OpenedStore, given_keys, open_store, recovery_settings
 from worker.flusher import FlusherSettings
 from worker.jobs.context import JobSettings
 from worker.jobs.process import JobProcess
 from worker.jobs.registry import JOBS
+from worker.keeper import KeeperSettings
 from worker.order_stream import OrderStreamSettings
 from worker.service import Worker, WorkerSettings
 from worker.sweeper import SweeperSettings
@@ -83,10 +85,11 @@ def run_jobs(settings: Settings, ready: Ready) -> None:
     JobProcess(job_settings(settings, store), JOBS).run(ready)
 
 
-def engine_settings(settings: Settings, epoch: int) -> EngineSettings:
+def engine_settings(settings: Settings, epoch: int, run_id: str) -> EngineSettings:
     """The engine's part of the settings."""
     return EngineSettings(
         epoch=epoch,
+        run_id=run_id,
         retention_ms=settings.retention_seconds * 1000,
         idempotency_window_ms=settings.idempotency_window_seconds * 1000,
         links=settings.engine_links,
@@ -94,10 +97,14 @@ def engine_settings(settings: Settings, epoch: int) -> EngineSettings:
     )
 
 
-def inventory_settings(settings: Settings, epoch: int) -> InventorySettings:
+def back_pressure_settings(settings: Settings) -> BackPressureSettings:
+    """When the journal is full."""
+    return BackPressureSettings(max_events=settings.journal_max_events, max_bytes=settings.journal_max_mb * 1024 * 1024)
+
+
+def inventory_settings(settings: Settings) -> InventorySettings:
     """The inventory service's part of the settings."""
     return InventorySettings(
-        epoch=epoch,
         ledger_timeout_s=settings.ledger_timeout_seconds,
         late_confirm=settings.late_confirm == "if-available",
         import_max_rows=settings.import_max_rows,
@@ -128,7 +135,7 @@ def inventory_settings(settings: Settings, epoch: int) -> InventorySettings:
     )
 
 
-def api_settings(settings: Settings, epoch: int, metrics_dir: Path | None) -> ApiSettings:
+def api_settings(settings: Settings, metrics_dir: Path | None) -> ApiSettings:
     """The API's part of the settings."""
     return ApiSettings(
         durability=settings.durability,
@@ -138,7 +145,6 @@ def api_settings(settings: Settings, epoch: int, metrics_dir: Path | None) -> Ap
         max_batch_body_bytes=8 * settings.max_body_bytes,
         max_upload_bytes=settings.max_upload_mb * 1024 * 1024,
         import_wait_s=settings.import_wait_seconds,
-        epoch=epoch,
         access_log=settings.access_log,
         streams=StreamSettings(most=settings.event_streams),
         max_connections=settings.max_connections,
@@ -153,8 +159,8 @@ def job_settings(settings: Settings, store: OpenedStore) -> JobSettings:
         redis_url=store.redis_url,
         jobs_url=jobs_url_of(settings, store.redis_url),
         database_url=store.database_url,
-        engine=engine_settings(settings, store.epoch),
-        inventory=inventory_settings(settings, store.epoch),
+        engine=engine_settings(settings, store.epoch, store.run_id),
+        inventory=inventory_settings(settings),
         workers=settings.job_workers,
         grace_s=settings.shutdown_grace_seconds,
     )
@@ -166,11 +172,14 @@ async def _serve(
     async with AsyncExitStack() as closing:
         database = Database(store.database_url)
         closing.push_async_callback(database.close)
-        engine = await Engine.connect(store.redis_url, engine_settings(settings, store.epoch))
+        engine = await Engine.connect(store.redis_url, engine_settings(settings, store.epoch, store.run_id))
         closing.push_async_callback(engine.close)
-        watermark = Watermark(store.database_url)
+        watermark = watermark_of(engine, store.database_url)
         await watermark.start()
         closing.push_async_callback(watermark.close)
+        pressure = BackPressure(engine, watermark, back_pressure_settings(settings))
+        pressure.start()
+        closing.push_async_callback(pressure.close)
         keys = KeyStore(ApiKeys(database))
         await keys.start()
         closing.push_async_callback(keys.close)
@@ -179,10 +188,10 @@ async def _serve(
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_YOUNG, 20, 100)
-        inventory = Inventory(engine, database, watermark, inventory_settings(settings, store.epoch))
+        inventory = Inventory(engine, database, watermark, inventory_settings(settings))
         jobs = JobQueue(jobs_url_of(settings, store.redis_url), JOBS.kinds)
         closing.callback(jobs.close)
-        services = Services(inventory, keys, api_settings(settings, store.epoch, metrics_dir), jobs)
+        services = Services(inventory, keys, api_settings(settings, metrics_dir), jobs)
         await _Server(settings, create_app(services), ready).serve(sockets=[listening])
 
 
@@ -241,7 +250,7 @@ def worker_settings(settings: Settings, store: OpenedStore) -> WorkerSettings:
     return WorkerSettings(
         redis_url=store.redis_url,
         database_url=store.database_url,
-        engine=engine_settings(settings, store.epoch),
+        engine=engine_settings(settings, store.epoch, store.run_id),
         flusher=FlusherSettings(
             tick_ms=settings.flush_tick_ms,
             flush_events=settings.flush_max_events,
@@ -250,7 +259,8 @@ def worker_settings(settings: Settings, store: OpenedStore) -> WorkerSettings:
             drain_ms=round(settings.shutdown_grace_seconds * 1000),
         ),
         sweeper=SweeperSettings(interval_ms=settings.sweep_interval_ms),
-        inventory=inventory_settings(settings, store.epoch),
+        keeper=KeeperSettings(recovery=recovery_settings(settings)),
+        inventory=inventory_settings(settings),
         orders=OrderStreamSettings(
             stream=settings.orders_stream,
             redis_url=settings.orders_redis_url.get_secret_value() if settings.orders_redis_url else store.redis_url,

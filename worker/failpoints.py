@@ -1,4 +1,4 @@
-"""The named steps of the flusher at which a test may stop, raise or kill the process.
+"""The named steps of the flusher and of a recovery at which a test may stop, raise or kill the process.
 
 Owns the names; in production nothing is attached to them.
 """
@@ -21,6 +21,19 @@ STEPS: Final = (
     "after_trim",
 )
 """In the order a flush passes them."""
+
+RECOVERY_STEPS: Final = (
+    "before_fence",
+    "after_fence",
+    "after_drain",
+    "after_wipe",
+    "after_holds",
+    "after_levels",
+    "after_load",
+    "after_commit_epoch",
+    "after_reopen",
+)
+"""In the order a rebuild passes them; one that wipes nothing leaves the middle ones out."""
 
 
 def nothing(step: str) -> None:

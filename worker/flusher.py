@@ -33,8 +33,13 @@ State = Literal["running", "halted", "stopped"]
 ReadEntry = JournalEntry | UnreadableEntry
 
 _ORIGIN: Final = "0-0"
+_RECOVERING: Final = "waits for recovery"
 _LOOK_BACK: Final = 8
 """Entries looked at to find one that may be trimmed up to."""
+
+
+class _Fenced(Exception):
+    """A recovery is at work on the state in Redis."""
 
 
 class FlusherSettings(Struct, frozen=True):
@@ -59,6 +64,8 @@ class FlusherSettings(Struct, frozen=True):
     report_every_ms: int = 1_000
     halted_retry_ms: int = 2_000
     """How often a halted flusher looks whether what broke has been put right."""
+    fenced_retry_ms: int = 50
+    """How often it looks whether a recovery is through."""
     first_back_off_ms: int = 50
     last_back_off_ms: int = 2_000
     stand_by_ms: int = 500
@@ -138,6 +145,8 @@ class Flusher:
                     if self._standing_by:
                         self._stand_by()
                     self._follow()
+                except _Fenced:
+                    self._wait_for_recovery()
                 except JournalBroken as broken:
                     self._halt(str(broken))
                 except CursorMoved:
@@ -149,6 +158,26 @@ class Flusher:
             self._report_quietly()
             self._writer.close()
             self._redis.close()
+
+    def drain(self) -> Cursor:
+        """Flush what the journal holds beyond the ledger and continues it, and give where the ledger stands then.
+
+        For a recovery, instead of `run`: stops at a break without halting. Raises RedisError, LedgerError.
+        """
+        cursor, book = self._writer.load()
+        self._position = cursor.stream_id
+        try:
+            while entries := self._gather(0):
+                cursor = self._flush(cursor, book, entries)
+        except JournalBroken as broken:
+            self._log.warning("the journal does not go on", reason=str(broken), seq=cursor.seq)
+            cursor = self._writer.read_cursor()
+        return cursor
+
+    def close(self) -> None:
+        """Let the connections go, after `drain`; `run` does it by itself."""
+        self._writer.close()
+        self._redis.close()
 
     def _finished(self) -> bool:
         return self._stop.is_set() and (
@@ -293,6 +322,8 @@ class Flusher:
         if time.monotonic() < self._report_due:
             return []
         epoch, seq = self._reader.written()
+        if epoch == 0 and self._reader.fenced():
+            raise _Fenced
         if epoch == 0 and cursor.seq == 0:
             return []
         if epoch == 0:
@@ -321,6 +352,17 @@ class Flusher:
                     return [entry]
             after = found[-1][0]
         raise JournalBroken(f"gap in the journal: {cursor.seq + 1} is nowhere in it")
+
+    def _wait_for_recovery(self) -> None:
+        """The state is being held against the ledger, or rebuilt: the cursor will be another one afterwards."""
+        if self._status.reason != _RECOVERING:
+            self._log.info(_RECOVERING, seq=self._status.seq)
+            self._say(state="running", reason=_RECOVERING)
+        self._report_quietly()
+        self._stop.wait(self._settings.fenced_retry_ms / 1000)
+        if self._stop.is_set():
+            # Whoever is at work flushes what there is, and so does the next start.
+            self._drain_until = 0.0
 
     def _recovered(self) -> None:
         if self._status.state == "halted" or self._status.reason:

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from worker.flusher import FlusherStatus
 from worker.follower import FollowerStatus
+from worker.keeper import KeeperStatus
 from worker.order_stream import OrderStreamStatus
 from worker.sweeper import SweeperStatus
 
@@ -29,11 +30,13 @@ class WorkerCollector(Collector):
         flusher: Callable[[], FlusherStatus],
         sweeper: Callable[[], SweeperStatus | None],
         orders: Callable[[], OrderStreamStatus | None] = lambda: None,
+        keeper: Callable[[], KeeperStatus | None] = lambda: None,
         followers: Callable[[], Mapping[str, FollowerStatus]] = dict,
     ) -> None:
         self._flusher = flusher
         self._sweeper = sweeper
         self._orders = orders
+        self._keeper = keeper
         self._followers = followers
 
     def collect(self) -> Iterator[Metric]:
@@ -45,6 +48,13 @@ class WorkerCollector(Collector):
         orders = self._orders()
         if orders is not None:
             yield from _orders_metrics(orders)
+        keeper = self._keeper()
+        if keeper is not None:
+            yield _gauge("epoch", "Epoch of the partition that is served.", keeper.epoch)
+            yield _gauge("recovery_needed", "1 while what Redis holds may not be served.", bool(keeper.reason))
+            yield _counter("keeper_looks", "Looks at whether Redis and the ledger agree.", keeper.looks)
+            yield _counter("rebuilds", "Times that Redis was rebuilt from the ledger, by anybody.", keeper.rebuilds)
+            yield _gauge("rebuild_duration_seconds", "How long the latest rebuild took.", keeper.rebuild_ms / _MS)
         yield from _follower_metrics(self._followers())
 
 

@@ -1,4 +1,4 @@
-"""The worker process: a flusher in its thread, a sweeper beside it, and their numbers on a page.
+"""The worker process: flusher and keeper in their threads, a sweeper beside them, and their numbers on a page.
 
 Owns starting and stopping them together; never does their work. If one of them dies of a bug the process ends with its
 error, so that whoever supervises it starts it anew.
@@ -22,29 +22,32 @@ from redis.backoff import NoBackoff
 
 from engine.engine import Engine, EngineSettings
 from engine.errors import Unavailable
+from inventory.admission import watermark_of
 from inventory.alerts.check import CHECK_JOB
 from inventory.context import Inventory, InventorySettings
 from inventory.job_queue import JobQueue
 from persistence.database import Database
-from persistence.watermark import Watermark
 from worker.announcer import Announcer
 from worker.consumers import consumers
 from worker.flusher import Flusher, FlusherSettings, FlusherStatus
 from worker.follower import Follower
 from worker.jobs.registry import JOBS
+from worker.keeper import Keeper, KeeperSettings, KeeperStatus
 from worker.metrics import MetricsServer, WorkerCollector
 from worker.order_stream import OrderStream, OrderStreamSettings, OrderStreamStatus
 from worker.sweeper import Sweeper, SweeperSettings, SweeperStatus
 
 
 class WorkerSettings(Struct, frozen=True):
-    """What a worker needs to know. The partition must have been opened (engine/bootstrap.py)."""
+    """What a worker needs to know. The partition must have been opened (worker/recovery.py)."""
 
     redis_url: str
     database_url: str
     engine: EngineSettings = EngineSettings()
     flusher: FlusherSettings = FlusherSettings()
     sweeper: SweeperSettings = SweeperSettings()
+    keeper: KeeperSettings | None = None
+    """None: nobody looks after what Redis holds; for a partition without a row in `partition_state`."""
     inventory: InventorySettings = InventorySettings()
     orders: OrderStreamSettings = OrderStreamSettings()
     jobs_url: str | None = None
@@ -61,6 +64,9 @@ class Worker:
         self._settings = settings
         name = f"{socket.gethostname()}:{os.getpid()}"
         flusher = structs.replace(settings.flusher, worker=name)
+        self._keeper = (
+            Keeper(settings.redis_url, settings.database_url, settings.keeper) if settings.keeper is not None else None
+        )
         self._flusher = Flusher(settings.redis_url, settings.database_url, flusher)
         self._sweeper: Sweeper | None = None
         self._orders: OrderStream | None = None
@@ -72,6 +78,11 @@ class Worker:
     def flusher_status(self) -> FlusherStatus:
         """What the flusher says of itself."""
         return self._flusher.status
+
+    @property
+    def keeper_status(self) -> KeeperStatus | None:
+        """What the keeper says of itself; None when there is none."""
+        return self._keeper.status if self._keeper is not None else None
 
     @property
     def sweeper_status(self) -> SweeperStatus | None:
@@ -98,6 +109,7 @@ class Worker:
                 lambda: self.flusher_status,
                 lambda: self.sweeper_status,
                 lambda: self.orders_status,
+                lambda: self.keeper_status,
                 lambda: {follower.name: follower.status for follower in self._followers},
             )
             self._metrics = MetricsServer(collector, self._settings.metrics_host, self._settings.metrics_port)
@@ -105,17 +117,21 @@ class Worker:
         serving = asyncio.create_task(self._serve(stop), name="inventory")
         stopping = asyncio.create_task(stop.wait(), name="stop")
         work: list[asyncio.Future[Any]] = [flushing.ended, serving]
+        if self._keeper is not None:
+            work.append(_Thread(self._keeper.run, "keeper").ended)
         try:
             await asyncio.wait([*work, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.set()
             self._flusher.stop()
+            if self._keeper is not None:
+                self._keeper.stop()
             await asyncio.wait(work)
             stopping.cancel()
             if self._metrics is not None:
                 self._metrics.close()
-        flushing.ended.result()
-        serving.result()
+        for ended in work:
+            ended.result()
         self._log.info("worker stopped", seq=self._flusher.status.seq)
 
     async def _serve(self, stop: asyncio.Event) -> None:
@@ -131,7 +147,7 @@ class Worker:
             closing.push_async_callback(redis.aclose)
             database = Database(self._settings.database_url)
             closing.push_async_callback(database.close)
-            watermark = Watermark(self._settings.database_url)
+            watermark = watermark_of(engine, self._settings.database_url)
             closing.push_async_callback(watermark.close)
             inventory = Inventory(engine, database, watermark, self._settings.inventory)
             self._sweeper = Sweeper(engine, redis, self._settings.sweeper)

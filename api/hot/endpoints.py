@@ -208,7 +208,7 @@ class Hot:
                 exchange.refuse(Problem("durability-unknown"))
 
         settings = self.settings
-        self.services.watermark.watch(PARTITION, settings.epoch, seq, settings.ledger_timeout_s, on_reached)
+        self.services.watermark.watch(PARTITION, self.services.engine.epoch, seq, settings.ledger_timeout_s, on_reached)
 
     async def close(self) -> None:
         """Wait for the exchanges that are still being finished."""
@@ -219,7 +219,7 @@ class Hot:
 async def wait_for_ledger(services: Services, seq: int) -> None:
     """Return once the ledger's cursor has passed `seq`; raises Problem `durability-unknown` on a timeout."""
     settings = services.settings
-    if not await services.watermark.reached(PARTITION, settings.epoch, seq, settings.ledger_timeout_s):
+    if not await services.watermark.reached(PARTITION, services.engine.epoch, seq, settings.ledger_timeout_s):
         raise Problem("durability-unknown")
 
 

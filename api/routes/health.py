@@ -47,7 +47,7 @@ async def readyz(services: ServicesDep) -> Response:
 async def readiness(services: Services) -> ReadinessView:
     """What stands in the way, part by part; `ok` where nothing does."""
     redis, postgres, flusher = "ok", "ok", "ok"
-    epoch = services.settings.epoch
+    epoch = services.engine.epoch
     lag: int | None = None
     journal = None
     try:
@@ -56,6 +56,8 @@ async def readiness(services: Services) -> ReadinessView:
             redis = "empty" if journal.epoch == 0 else f"epoch {journal.epoch}, this process serves {epoch}"
         elif not services.engine.connected:
             redis = "no connection for commands"
+        if services.engine.refusal:
+            redis = services.engine.refusal
     except Unavailable as error:
         redis = str(error) or "unavailable"
     try:

@@ -54,8 +54,8 @@ async def _check_some(inventory: Inventory, skus: list[str]) -> int:
         # event, and is taken after us.
         await alerts.checking(transaction)
         state = await inventory.engine.journal_state()
-        if state.epoch != inventory.settings.epoch:
-            raise NotReady(f"Redis is of epoch {state.epoch}, this process of {inventory.settings.epoch}")
+        if state.epoch != inventory.epoch:
+            raise NotReady(f"Redis is of epoch {state.epoch}, this process of {inventory.epoch}")
         now_ms = time.time_ns() // 1_000_000
         levels = await inventory.engine.stock_levels(skus)
         watched = {level.sku: Watched((_sighting(level, now_ms),), state.epoch, state.seq) for level in levels}

@@ -20,6 +20,7 @@ from persistence.tables.keys import api_keys, store_secrets
 from persistence.tables.ledger import inventory_levels, inventory_transactions, products
 from persistence.tables.orders import order_dead_letters
 from persistence.tables.reconciliation import drift_repairs, level_corrections, reconciliations
+from persistence.tables.recovery import PARTITION_CHANNEL, partition_state
 from persistence.tables.reservations import reservation_skus, stock_reservations
 from persistence.tables.webhooks import webhook_deliveries, webhooks
 
@@ -30,6 +31,7 @@ was set aside.
 
 __all__ = [
     "LEDGER_CHANNEL",
+    "PARTITION_CHANNEL",
     "admin_audit",
     "alerts",
     "announcements",
@@ -50,6 +52,7 @@ __all__ = [
     "level_corrections",
     "metadata",
     "order_dead_letters",
+    "partition_state",
     "products",
     "reconciliations",
     "reservation_skus",

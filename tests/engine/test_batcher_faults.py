@@ -149,7 +149,7 @@ async def test_the_fence(open_engine: OpenEngine, redis_client: redis.Redis) -> 
     with pytest.raises(NotReady):
         await engine.execute(Availability("A=1"))
 
-    engine.batcher.epoch = 1
+    engine.admission.admit(1, "")
     assert (await engine.execute(Availability("A=1"))).status == "unknown_sku"
     redis_client.flushall()
     with pytest.raises(NotReady):

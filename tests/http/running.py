@@ -50,7 +50,6 @@ class RunningService:
         self.database_url = database_url
         self.settings = settings or ApiSettings(ledger_timeout_s=5.0)
         self.inventory_settings = inventory_settings or InventorySettings(
-            epoch=self.settings.epoch,
             ledger_timeout_s=self.settings.ledger_timeout_s,
             late_confirm=self.settings.late_confirm,
         )

@@ -6,13 +6,14 @@ from runtime.settings import load_settings
 from runtime.store import OpenedStore, given_keys
 from runtime.wiring import api_settings, engine_settings, inventory_settings, worker_settings
 
-STORE = OpenedStore("unix:///r", "postgresql:///d", "Valkey 9", "PostgreSQL 18", 7, ())
+STORE = OpenedStore("unix:///r", "postgresql:///d", "Valkey 9", "PostgreSQL 18", 7, "run", ())
 
 
 def test_the_engine_gets_milliseconds_and_the_epoch() -> None:
     settings = load_settings(retention_seconds=60, idempotency_window_seconds=120, engine_links=3, max_queue=500)
-    engine = engine_settings(settings, 7)
-    assert (engine.epoch, engine.retention_ms, engine.idempotency_window_ms) == (7, 60_000, 120_000)
+    engine = engine_settings(settings, 7, "run")
+    assert (engine.epoch, engine.run_id) == (7, "run")
+    assert (engine.retention_ms, engine.idempotency_window_ms) == (60_000, 120_000)
     assert (engine.links, engine.max_queue) == (3, 500)
 
 
@@ -20,20 +21,20 @@ def test_the_api_gets_its_promises_and_limits() -> None:
     settings = load_settings(
         durability="ledger", late_confirm="if-available", ledger_timeout_seconds=3, max_body_bytes=2048, access_log=True
     )
-    api = api_settings(settings, 7, None)
-    assert (api.durability, api.late_confirm, api.ledger_timeout_s, api.epoch) == ("ledger", True, 3.0, 7)
+    api = api_settings(settings, None)
+    assert (api.durability, api.late_confirm, api.ledger_timeout_s) == ("ledger", True, 3.0)
     assert (api.max_body_bytes, api.max_batch_body_bytes, api.access_log) == (2048, 16_384, True)
-    assert not api_settings(load_settings(), 7, None).late_confirm
+    assert not api_settings(load_settings(), None).late_confirm
 
 
 def test_the_inventory_service_gets_the_shops_rules() -> None:
     settings = load_settings(
         approval_units=25, approval_expiry_hours=2, ledger_timeout_seconds=3, late_confirm="if-available"
     )
-    rules = inventory_settings(settings, 7)
+    rules = inventory_settings(settings)
     assert (rules.approval_units, rules.approval_expiry_s) == (25, 7200)
-    assert (rules.epoch, rules.ledger_timeout_s, rules.late_confirm) == (7, 3.0, True)
-    plain = inventory_settings(load_settings(), 1)
+    assert (rules.ledger_timeout_s, rules.late_confirm) == (3.0, True)
+    plain = inventory_settings(load_settings())
     assert (plain.approval_units, plain.approval_expiry_s) == (1000, 72 * 3600)
 
 

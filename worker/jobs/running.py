@@ -16,12 +16,12 @@ from msgspec import Struct
 
 from engine import Engine
 from engine.errors import HoldfastError
+from inventory.admission import watermark_of
 from inventory.context import Inventory
 from inventory.job_queue import JobKind, JobQueue
 from inventory.refusals import Refusal
 from persistence.database import Database, DatabaseUnavailable
 from persistence.queries import job_runs
-from persistence.watermark import Watermark
 from worker.jobs.context import JobContext, JobSettings
 from worker.jobs.registry import Registry
 
@@ -49,7 +49,7 @@ async def opened_context(settings: JobSettings, registry: Registry, database: Da
         closing.callback(jobs.close)
         engine = await Engine.connect(settings.redis_url, settings.engine)
         closing.push_async_callback(engine.close)
-        watermark = Watermark(settings.database_url)
+        watermark = watermark_of(engine, settings.database_url)
         await watermark.start()
         closing.push_async_callback(watermark.close)
         yield JobContext(Inventory(engine, database, watermark, settings.inventory), jobs, settings)
