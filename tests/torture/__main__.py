@@ -1,0 +1,151 @@
+"""`python -m tests.torture`: run faults against a real service and say of each whether every promise was kept.
+
+Owns the command line, which runs there are and what is printed. Every random choice follows from the seeds printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import secrets
+import sys
+import time
+from collections import Counter, defaultdict
+
+from tests.torture.faults import ALL, Fault
+from tests.torture.run import Report, run
+from tests.torture.world import Level, World
+
+LEVELS: tuple[Level, ...] = ("journal", "fsync", "ledger")
+RUNS_A_WORLD = 30
+"""A store that has seen this many faults makes room for a new one."""
+
+
+def main() -> int:
+    """0: every run kept every promise. 1: one did not. 2: nothing was run."""
+    given = _arguments()
+    if given.list:
+        for fault in ALL.values():
+            print(f"{fault.name:<26} {fault.what}")
+        return 0
+    return asyncio.run(Torture(given).run())
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
+    parser.add_argument("--runs", type=int, default=60, help="runs in all; the faults take turns (default 60)")
+    parser.add_argument("--seed", type=int, help="of the first run; the others follow from it (default: any)")
+    parser.add_argument("--fault", action="append", choices=sorted(ALL), help="only this one; may be repeated")
+    parser.add_argument("--level", action="append", choices=LEVELS, help="durability level (default: all in turn)")
+    parser.add_argument("--keep-going", action="store_true", help="go on after a broken promise")
+    parser.add_argument("--keep", action="store_true", help="keep the folder of every world")
+    parser.add_argument("--list", action="store_true", help="list the faults")
+    return parser.parse_args()
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+class Torture:
+    """One command's runs."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self._given = given
+        self._seed = given.seed if given.seed is not None else secrets.randbelow(2**31)
+        self._levels: list[Level] = given.level or list(LEVELS)
+        self._faults = [ALL[name] for name in given.fault] if given.fault else list(ALL.values())
+        self.reports: list[Report] = []
+        self.missing: dict[str, str] = {}
+
+    async def run(self) -> int:
+        began = time.monotonic()
+        say(f"seed {self._seed}, {self._given.runs} runs, levels {', '.join(self._levels)}")
+        per_level: dict[Level, list[tuple[Fault, int]]] = defaultdict(list)
+        for fault, level, seed in self._plan():
+            per_level[level].append((fault, seed))
+        for level, runs in per_level.items():
+            if not await self._run_level(level, runs):
+                break
+        return self._summary(time.monotonic() - began)
+
+    def _plan(self) -> list[tuple[Fault, Level, int]]:
+        """Faults in an order of the seed, each as often as the others; the first level gets half of all runs."""
+        rng = random.Random(self._seed)
+        if self._given.runs == 1 or (self._given.fault and self._given.seed is not None and self._given.runs == 1):
+            return [(self._faults[0], self._levels[0], self._seed)]
+        plan: list[tuple[Fault, Level, int]] = []
+        while len(plan) < self._given.runs:
+            for fault in rng.sample(self._faults, len(self._faults)):
+                number = len(plan)
+                level = self._levels[0] if number % 2 == 0 else self._levels[(number // 2) % len(self._levels)]
+                plan.append((fault, level, rng.randrange(2**31)))
+        return plan[: self._given.runs]
+
+    async def _run_level(self, level: Level, runs: list[tuple[Fault, int]]) -> bool:
+        """False when there is no point in going on."""
+        # What spoils its world comes last, one after another.
+        left = sorted(runs, key=lambda one: one[0].spoils)
+        while left:
+            world = World(level, say)
+            keep = self._given.keep
+            try:
+                await world.start()
+                say(f"-- {level}: {len(left)} runs to go")
+                for number in range(RUNS_A_WORLD):
+                    if not left:
+                        break
+                    fault, seed = left.pop(0)
+                    why = fault.missing(world)
+                    if why:
+                        self.missing[fault.name] = why
+                        say(f"   {fault.name:<24} not available: {why}")
+                        continue
+                    last = number == RUNS_A_WORLD - 1 or not left
+                    report = await run(world, fault, seed, "deep" if last else "levels")
+                    self._tell(report)
+                    if report.verdict != "kept":
+                        keep = True
+                        if not self._given.keep_going:
+                            return False
+                        break
+                    if fault.spoils:
+                        break
+            finally:
+                await world.close(keep=keep)
+        return True
+
+    def _tell(self, report: Report) -> None:
+        self.reports.append(report)
+        say(
+            f"   {report.fault:<24} {report.level:<8} seed {report.seed:<11} at answer {report.moment:<4}"
+            f" {report.verdict:<12} {report.calls:>4} calls {report.unknown:>4} unsure {report.events:>5} events"
+            f" back in {report.back_s:4.1f} s, {report.took_s:4.1f} s  {report.details}"
+        )
+        if report.verdict != "kept":
+            for objection in report.objections[:20]:
+                say(f"      {objection}")
+            say(
+                f"   again: python -m tests.torture --runs 1 --fault {report.fault} --level {report.level}"
+                f" --seed {report.seed}"
+            )
+
+    def _summary(self, took_s: float) -> int:
+        verdicts = Counter(report.verdict for report in self.reports)
+        say(
+            f"{len(self.reports)} runs of {len({report.fault for report in self.reports})} faults in {took_s:.0f} s: "
+            + ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
+            + f"; {sum(report.calls for report in self.reports):,} calls,"
+            f" {sum(report.unknown for report in self.reports):,} unsure,"
+            f" {sum(report.events for report in self.reports):,} events; seed {self._seed}"
+        )
+        for name, why in self.missing.items():
+            say(f"not available: {name}: {why}")
+        if not self.reports:
+            return 2
+        return 0 if set(verdicts) <= {"kept"} else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""What an independent auditor sees of a run: requests and answers, in the words of the HTTP contract, nothing else.
+
+Owns what an answer means to whoever asked: done, refused, or not known. Never looks at a store.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from runtime.wire import WireAnswer
+
+Verb = Literal["reserve", "amend", "confirm", "release", "order", "cancel", "adjust"]
+Outcome = Literal["done", "refused", "unknown"]
+
+UNDONE_503 = frozenset({"store-unavailable", "not-ready", "overloaded", "reservation-state-unknown"})
+"""503s by which the service says that nothing was changed."""
+
+
+class Answered(msgspec.Struct):
+    """One request that was sent, and what came of it."""
+
+    sent_s: float
+    answered_s: float
+    status: int
+    code: str
+    body: Any
+    replayed: bool
+
+    @property
+    def outcome(self) -> Outcome:
+        if 200 <= self.status < 300:
+            return "done"
+        if self.status == 0 or self.status == 500 or (self.status == 503 and self.code not in UNDONE_503):
+            return "unknown"
+        return "refused"
+
+
+class Call(msgspec.Struct):
+    """Something that somebody wanted, and every request that was sent for it. Repeats are of the same wish."""
+
+    number: int
+    verb: Verb
+    keyed: bool
+    """It may be repeated: under its key, or because it names what it is about."""
+    lines: dict[str, int] = {}
+    """What is held, sold or, signed, adjusted; units a SKU."""
+    reservation_ids: tuple[str, ...] = ()
+    order_id: str = ""
+    tries: list[Answered] = []
+
+    @property
+    def done(self) -> Answered | None:
+        """The first answer that says so."""
+        return next((one for one in self.tries if one.outcome == "done"), None)
+
+    @property
+    def may_have_happened(self) -> bool:
+        return any(one.outcome != "refused" for one in self.tries)
+
+    @property
+    def unknown(self) -> bool:
+        """Nobody has said yet whether it happened."""
+        return self.done is None and (not self.tries or self.tries[-1].outcome == "unknown")
+
+
+def answered(answer: WireAnswer) -> Answered:
+    """An answer as it came."""
+    body: Any = None
+    code = ""
+    if answer.status and answer.body:
+        body = msgspec.json.decode(answer.body)
+        if answer.status >= 400 and isinstance(body, dict):
+            code = str(body.get("code", ""))
+    return Answered(answer.sent_s, answer.answered_s, answer.status, code, body, answer.replayed)
+
+
+def lines_of(reservation: Any) -> dict[str, int]:
+    """The lines of a reservation as the contract shows it."""
+    return {line["sku"]: line["quantity"] for line in reservation["lines"]}
