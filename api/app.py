@@ -28,6 +28,8 @@ from api.hot.table import make_hot
 from api.metrics import Metrics
 from api.openapi import complete_openapi
 from api.problems import PROBLEM_JSON, Problem
+from api.rate_limiter import SCOPE_KEY as RATE_LIMIT
+from api.rate_limiter import RateLimiter
 from api.refusals import problem_of
 from api.routes import (
     admin_audit,
@@ -88,10 +90,13 @@ class Application:
     def __init__(self, services: Services) -> None:
         self.services = services
         self.metrics = Metrics(services.settings.metrics_dir)
-        self.hot = make_hot(services, self.metrics)
+        limits = services.settings.rate_limits
+        self.limiter = None if limits is None else RateLimiter(limits)
+        self.hot = make_hot(services, self.metrics, self.limiter)
         self.cold = _cold_app(services, self.metrics, self.hot.close)
         self.feed = EventFeed(services.inventory, services.settings.streams.most)
         self.cold.state.feed = self.feed
+        self.cold.state.limiter = self.limiter
 
     def end_streams(self) -> None:
         """Ask every event stream to end: to be called first when the server stops, which waits for open answers."""
@@ -155,7 +160,8 @@ class Application:
                 # What is told of an answer is how long it took to begin: a stream goes on for hours.
                 status, began = message["status"], time.perf_counter()
                 await end_audit(audit, self.services.database, status)
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+                common = ((b"x-request-id", request_id), *scope.get(RATE_LIMIT, ()))
+                message["headers"] = [*message.get("headers", ()), *common]
             await send(message)
 
         scope["holdfast.authorization"] = exchange.authorization

@@ -23,8 +23,8 @@ from api.problems import KINDS, PROBLEM_JSON, TYPE_PREFIX
 
 REF: Final = "#/components/schemas/{name}"
 BEARER: Final[list[dict[str, list[str]]]] = [{"apiKey": []}]
-GUARDED: Final = ("unauthenticated", "forbidden", "ledger-unavailable", "overloaded", "not-ready", "store-unavailable",
-                  "outcome-unknown", "internal-error")  # fmt: skip
+GUARDED: Final = ("unauthenticated", "forbidden", "rate-limited", "ledger-unavailable", "overloaded", "not-ready",
+                  "store-unavailable", "outcome-unknown", "internal-error")  # fmt: skip
 BODY: Final = ("malformed-json", "payload-too-large", "unsupported-media-type", "validation-error")
 """What every operation with a JSON body may answer."""
 
@@ -111,7 +111,7 @@ def responses(answers: dict[int, Any], problems: tuple[str, ...]) -> dict[int | 
                 }
             },
         }
-        if status == 503:
+        if status in {429, 503}:
             described[status]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
     return described
 

@@ -15,6 +15,7 @@ from api.audit import begin_audit
 from api.auth import Caller, Permission, unauthenticated
 from api.hot import decode
 from api.problems import invalid
+from api.rate_limiter import SCOPE_KEY, RateLimiter
 from api.services import Services
 from engine.limits import MAX_TEXT
 
@@ -40,6 +41,9 @@ def allowed(permission: Permission) -> Callable[[Request], Awaitable[Caller]]:
         if not authorization:
             raise unauthenticated()
         caller = await services_of(request).keys.authenticate(authorization)
+        limiter: RateLimiter | None = request.app.state.limiter
+        if limiter is not None:
+            request.scope[SCOPE_KEY] = limiter.take(caller)
         # Before the role is looked at: what somebody tried to do and may not is on record as well.
         await begin_audit(request, services_of(request).database, caller)
         caller.require(permission)

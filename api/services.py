@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
+from api.rate_limits import RateLimits
+
 if TYPE_CHECKING:
     from api.auth import KeyStore
     from engine import Engine
@@ -59,6 +61,8 @@ class ApiSettings(Struct, frozen=True, kw_only=True):
     metrics_dir: Path | None = None
     """Where the API processes of one service leave their counters for each other; None: each shows its own."""
     streams: StreamSettings = StreamSettings()
+    rate_limits: RateLimits | None = None
+    """How many requests a key may make; None: as many as it likes."""
     version: str = "0.1.0"
 
 

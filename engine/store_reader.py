@@ -19,7 +19,7 @@ from engine.identity import BASE_LENGTH, make_id
 from engine.keys import PartitionKeys
 from engine.results import Record
 
-CHUNK: Final = 300
+CHUNK: Final = 500
 """Fields, members or keys that one call looks at: neither Redis nor the caller's event loop is held for long."""
 
 T = TypeVar("T")

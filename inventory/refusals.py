@@ -329,7 +329,9 @@ class EventsGone(Refusal):
     code = "events-gone"
 
     def __init__(self, oldest_id: str) -> None:
-        super().__init__(f"What followed is no longer kept. Reading on from {oldest_id} gives the oldest event there is.")
+        super().__init__(
+            f"What followed is no longer kept. Reading on from {oldest_id} gives the oldest event there is."
+        )
         self.oldest_id = oldest_id
 
 

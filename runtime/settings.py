@@ -15,6 +15,7 @@ from msgspec import Struct
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api.rate_limits import parse_limits
 from inventory.mail import mail_settings
 from inventory.rules import zone_of
 
@@ -55,6 +56,14 @@ def _redis_url(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("a Redis address begins with redis://, rediss:// or unix://")
     return value
+
+
+def _rate_limit(value: str) -> str:
+    parse_limits(value)
+    return value
+
+
+RateLimit = Annotated[str, AfterValidator(_rate_limit)]
 
 
 class Settings(BaseSettings):
@@ -177,6 +186,13 @@ class Settings(BaseSettings):
         ge=0,
         le=10_000,
         description="Event streams (SSE) that one API process serves at the same time; one more gets 503.",
+    )
+    rate_limit: RateLimit = Field(
+        "",
+        max_length=200,
+        description="Requests a second that each API key may make, `RATE/BURST`; `ROLE=RATE/BURST` and `ROLE=off` for "
+        "one role, with commas between: `100/200,storefront=1000/2000,admin=off`. A batch counts as its "
+        "reservations. Empty: no limit.",
     )
     access_log: bool = Field(False, description="Log a line for every request. Costs throughput.")
     journal_keep_seconds: int = Field(

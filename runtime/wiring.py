@@ -24,6 +24,7 @@ import uvloop
 
 from api.app import Application, create_app
 from api.auth import KeyStore
+from api.rate_limits import parse_limits
 from api.services import ApiSettings, Services, StreamSettings
 from engine import Engine, EngineSettings
 from inventory.context import Inventory, InventorySettings
@@ -140,6 +141,7 @@ def api_settings(settings: Settings, epoch: int, metrics_dir: Path | None) -> Ap
         epoch=epoch,
         access_log=settings.access_log,
         streams=StreamSettings(most=settings.event_streams),
+        rate_limits=parse_limits(settings.rate_limit, settings.workers),
         metrics_dir=metrics_dir,
     )
 

@@ -99,6 +99,8 @@ class BatchEndpoint:
         body = decode.decode_body(decode.decode_batch, exchange.body)
         items = [bytes(raw) for raw in body.reservations]
         decode.check_no_duplicates(exchange.body, 1 + sum(raw.count(b":") for raw in items))
+        if self._hot.charge_items is not None:
+            self._hot.charge_items(exchange, len(items))
         collection = _Collection(self._hot, exchange, len(items))
         if not items:
             collection.send()

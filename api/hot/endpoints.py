@@ -69,6 +69,8 @@ class Hot:
         self._known = services.keys.known
         self.refused = Endpoint("refused", Permission(0), 0, _nothing, metrics.endpoint("refused"))
         """Counts what is refused before it is known which endpoint was meant."""
+        self.charge_items: Callable[[Exchange, int], None] | None = None
+        """Counts a batch as so many requests, where keys have a rate limit (api/hot/limited.py)."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._exact: dict[bytes, dict[bytes, Endpoint]] = {}
         self._by_id: dict[bytes, Endpoint] = {}

@@ -69,6 +69,8 @@ class Exchange:
     body: bytes = b""
     started: float = 0.0
     answered = False
+    rate_limit: Headers = ()
+    """Headers that say how much of its limit the key has left; empty where it has none."""
 
     def read_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         """Take what the hot path needs; False if a header asks for something unusual (upgrade, Expect, chunks).

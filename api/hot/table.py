@@ -9,16 +9,18 @@ from api.hot.availability import AvailabilityEndpoint
 from api.hot.batch import BatchEndpoint
 from api.hot.by_id import AmendEndpoint, ConfirmEndpoint, ReadEndpoint, ReleaseEndpoint
 from api.hot.endpoints import Hot
+from api.hot.limited import LimitedHot
 from api.hot.reserve import ReserveEndpoint
 
 if TYPE_CHECKING:
     from api.metrics import Metrics
+    from api.rate_limiter import RateLimiter
     from api.services import Services
 
 
-def make_hot(services: Services, metrics: Metrics) -> Hot:
-    """The hot path with every operation in its routing table."""
-    hot = Hot(services, metrics)
+def make_hot(services: Services, metrics: Metrics, limiter: RateLimiter | None = None) -> Hot:
+    """The hot path with every operation in its routing table; `limiter`: None where keys have no rate limit."""
+    hot = Hot(services, metrics) if limiter is None else LimitedHot(services, metrics, limiter)
     reserving, looking = Permission.RESERVE, Permission.READ_RESERVATION
     hot.add("/inventory/reserve", b"POST", "reserve", reserving, ReserveEndpoint(hot))
     hot.add("/inventory/reserve/batch", b"POST", "batch", reserving, BatchEndpoint(hot))

@@ -95,7 +95,9 @@ async def _read(inventory: Inventory, imported: Import) -> None:
                 tally = await preview(inventory, file, imported.file_name, imported.mode, keep)
                 await store_preview(transaction, imported, tally)
         except (UnsupportedFile, TooManyRows) as refusal:
-            await _move(inventory, imported, "FAILED", failure=Failure(refusal.code, refusal.detail))
+            async with inventory.database.transaction() as transaction:
+                await import_rows.forget_file(transaction, imported.id)
+                await _move_in(transaction, imported, "FAILED", failure=Failure(refusal.code, refusal.detail))
 
 
 async def store_preview(transaction: Transaction, imported: Import, tally: Tally) -> None:

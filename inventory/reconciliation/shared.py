@@ -15,7 +15,7 @@ from inventory.reconciliation.reconcile import reconcile
 
 FRESH_S: Final = 1.0
 """How long an outcome is given again instead of looking anew."""
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 120.0
 """How long a caller waits for a verdict."""
 
 

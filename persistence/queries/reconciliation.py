@@ -26,7 +26,7 @@ from persistence.tables import (
     stock_reservations,
 )
 
-ROWS: Final = 500
+ROWS: Final = 1_000
 """Rows fetched at a time: whoever reads them shares its event loop with requests."""
 
 _LEVEL = inventory_levels.c

@@ -9,11 +9,13 @@ from functools import partial
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from api.services import ApiSettings
 from inventory.context import InventorySettings
 from inventory.job_queue import JobQueue
+from persistence.database_url import psycopg_url
 from tests.http.conftest import Shop, assert_problem
 from tests.http.running import KEYS, RunningService
 from tests.http.test_bulk import BULK, previewed, step, stock_file, upload
@@ -265,3 +267,5 @@ def test_a_large_file_that_cannot_be_read(small_limits: Shop, monkeypatch: pytes
     found = small_limits.as_("operator").get(f"{BULK}/{answer.json()['id']}").json()
     assert (found["status"], found["failure"]["code"]) == ("FAILED", "unsupported-file")
     assert_problem(step(small_limits, answer.json(), "apply"), 422, "unsupported-file")
+    with psycopg.connect(psycopg_url(small_limits.running.database_url)) as connection:
+        assert connection.execute("SELECT count(*) FROM import_files").fetchall() == [(0,)]

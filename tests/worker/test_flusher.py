@@ -188,4 +188,6 @@ def test_the_commit_is_announced(
         journal.adjust({"A": 1})
         journal.flush()
         heard = next(listening.notifies(timeout=10))
-    assert heard.payload == "0:1:1"
+        row = listening.execute("SELECT stream_id FROM journal_cursors").fetchone()
+    assert row is not None
+    assert heard.payload == f"0:1:1:{row[0]}"

@@ -339,7 +339,9 @@ async def test_adjustments_of_many_lines(
     lines = tuple((sku, "add", 1) for sku in skus)
     command = Adjust(random_base(), lines, "IN", "délivré ✓\n", "T", "r", "tests")
     assert (await inventory.engine.execute(command)).status == "ok"
-    async with feed.reader(f"0-1-{len(skus) * 2}") as reader:
+    before = len(skus) * 2
+    assert await inventory.watermark.reached(0, 1, before, 20), "an event is known once the ledger has it"
+    async with feed.reader(f"0-1-{before}") as reader:
         (event,) = await read(reader, 1)
     data = msgspec.json.decode(event.document)["data"]
     assert b"\n" not in event.document
