@@ -10,9 +10,12 @@ STAMP := .venv/installed
 TEST_PROCESSES ?= 2
 # Further arguments for `up`, `test`, `demo` and `bench`, such as ARGS="--port 9000" or ARGS="-k flusher".
 ARGS ?=
+# How many faults `make torture` runs, and how long `make soak` lasts.
+RUNS ?= 60
+MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test check lint types imports lua-lint contract demo bench lock clean
+.PHONY: torture soak help install up test check lint types imports lua-lint contract demo bench lock clean
 
 help: ## list the targets
 	@echo "Holdfast: an inventory reservation engine. Targets:"
@@ -49,6 +52,12 @@ lua-lint: $(STAMP) ## the Lua state machine: syntax, globals, includes
 
 contract: $(STAMP) ## headers of the Lua files, their bodies and the Python enums say the same
 	$(BIN)/pytest -q -k contract tests/scripts tests/engine
+
+torture: $(STAMP) ## faults against real services, each judged; RUNS=1200 for a long one, ARGS="--list" for the list
+	$(BIN)/python -m tests.torture --runs $(RUNS) $(ARGS)
+
+soak: $(STAMP) ## one service under load, a fault every 20 s, for MINUTES=10: promises kept, memory flat
+	$(BIN)/python -m tests.torture.soak --minutes $(MINUTES) $(ARGS)
 
 demo: $(STAMP) ## play the sample of a real shop's orders through a throw-away service, then hold it against the file
 	$(BIN)/holdfast replay --embedded $(ARGS)

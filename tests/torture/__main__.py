@@ -9,9 +9,11 @@ import argparse
 import asyncio
 import random
 import secrets
+import signal
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Coroutine, Sequence
 
 from tests.torture.faults import ALL, Fault
 from tests.torture.run import Report, run
@@ -29,7 +31,27 @@ def main() -> int:
         for fault in ALL.values():
             print(f"{fault.name:<26} {fault.what}")
         return 0
-    return asyncio.run(Torture(given).run())
+    torture = Torture(
+        runs=given.runs,
+        seed=given.seed if given.seed is not None else secrets.randbelow(2**31),
+        levels=given.level or list(LEVELS),
+        faults=given.fault or list(ALL),
+        keep_going=given.keep_going,
+        keep=given.keep,
+    )
+    return asyncio.run(ended_by_signals(torture.run()))
+
+
+async def ended_by_signals(work: Coroutine[None, None, int]) -> int:
+    """Servers are stopped and disks unmounted also when somebody loses patience."""
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        say("ended before its time")
+        return 130
 
 
 def _arguments() -> argparse.Namespace:
@@ -51,17 +73,29 @@ def say(text: str) -> None:
 class Torture:
     """One command's runs."""
 
-    def __init__(self, given: argparse.Namespace) -> None:
-        self._given = given
-        self._seed = given.seed if given.seed is not None else secrets.randbelow(2**31)
-        self._levels: list[Level] = given.level or list(LEVELS)
-        self._faults = [ALL[name] for name in given.fault] if given.fault else list(ALL.values())
+    def __init__(
+        self,
+        runs: int,
+        seed: int,
+        levels: Sequence[Level] = LEVELS,
+        faults: Sequence[str] = (),
+        *,
+        keep_going: bool = False,
+        keep: bool = False,
+    ) -> None:
+        """`faults`: names; empty: all. `keep`: leave the folder of every world behind, not only of broken ones."""
+        self._runs = runs
+        self._seed = seed
+        self._levels = list(levels)
+        self._faults = [ALL[name] for name in faults or ALL]
+        self._keep_going = keep_going
+        self._keep = keep
         self.reports: list[Report] = []
         self.missing: dict[str, str] = {}
 
     async def run(self) -> int:
         began = time.monotonic()
-        say(f"seed {self._seed}, {self._given.runs} runs, levels {', '.join(self._levels)}")
+        say(f"seed {self._seed}, {self._runs} runs, levels {', '.join(self._levels)}")
         per_level: dict[Level, list[tuple[Fault, int]]] = defaultdict(list)
         for fault, level, seed in self._plan():
             per_level[level].append((fault, seed))
@@ -73,15 +107,15 @@ class Torture:
     def _plan(self) -> list[tuple[Fault, Level, int]]:
         """Faults in an order of the seed, each as often as the others; the first level gets half of all runs."""
         rng = random.Random(self._seed)
-        if self._given.runs == 1 or (self._given.fault and self._given.seed is not None and self._given.runs == 1):
+        if self._runs == 1:  # a run that is done again has its seed on the command line
             return [(self._faults[0], self._levels[0], self._seed)]
         plan: list[tuple[Fault, Level, int]] = []
-        while len(plan) < self._given.runs:
+        while len(plan) < self._runs:
             for fault in rng.sample(self._faults, len(self._faults)):
                 number = len(plan)
                 level = self._levels[0] if number % 2 == 0 else self._levels[(number // 2) % len(self._levels)]
                 plan.append((fault, level, rng.randrange(2**31)))
-        return plan[: self._given.runs]
+        return plan[: self._runs]
 
     async def _run_level(self, level: Level, runs: list[tuple[Fault, int]]) -> bool:
         """False when there is no point in going on."""
@@ -89,7 +123,7 @@ class Torture:
         left = sorted(runs, key=lambda one: one[0].spoils)
         while left:
             world = World(level, say)
-            keep = self._given.keep
+            keep = self._keep
             try:
                 await world.start()
                 say(f"-- {level}: {len(left)} runs to go")
@@ -107,7 +141,7 @@ class Torture:
                     self._tell(report)
                     if report.verdict != "kept":
                         keep = True
-                        if not self._given.keep_going:
+                        if not self._keep_going:
                             return False
                         break
                     if fault.spoils:

@@ -63,9 +63,7 @@ class Auditor:
                 tries.append(type(one)(one.sent_s, one.answered_s, 0, "", None, False))
             else:
                 tries.append(one)
-        return Call(
-            call.number, call.verb, call.keyed, call.lines, call.reservation_ids, call.order_id, tries
-        )
+        return Call(call.number, call.verb, call.keyed, call.lines, call.reservation_ids, call.order_id, tries)
 
     def judge(self) -> list[str]:
         self._check_answers()
@@ -94,8 +92,10 @@ class Auditor:
             if call.verb in ("reserve", "adjust") and call.keyed:
                 for first, again in pairwise(done):
                     if not _same_answer(first.body, again.body):
-                        self._object(f"call {call.number} ({call.verb}): a repeat answered {again.body}, "
-                                     f"the first was {first.body}")
+                        self._object(
+                            f"call {call.number} ({call.verb}): a repeat answered {again.body}, "
+                            f"the first was {first.body}"
+                        )
             if call.verb == "reserve" and done and lines_of(done[0].body) != call.lines:
                 self._object(f"call {call.number}: asked for {call.lines}, answered {lines_of(done[0].body)}")
 
@@ -221,8 +221,10 @@ class Auditor:
         first = set()
         for row in self._evidence.ledger:
             if row.previous_stock != balances[row.sku]:
-                self._object(f"ledger of {row.sku}: event {row.seq} begins at {row.previous_stock}, "
-                             f"the row before ended at {balances[row.sku]}")
+                self._object(
+                    f"ledger of {row.sku}: event {row.seq} begins at {row.previous_stock}, "
+                    f"the row before ended at {balances[row.sku]}"
+                )
             if row.new_stock < 0:
                 self._object(f"{row.sku}: oversold, {row.new_stock} at event {row.seq}")
             if row.sku not in first:
@@ -235,9 +237,8 @@ class Auditor:
                 self._object(f"{sku}: on_hand {counter.on_hand} in Redis, {balances[sku]} in the ledger")
             if counter.reserved != 0:
                 self._object(f"{sku}: {counter.reserved} units are held although every hold has ended")
-        unexplained = self._evidence.quarantined - self._allowed.quarantined
-        if unexplained > 0:
-            self._object(f"{unexplained} events are in quarantine")
+        if self._evidence.quarantined != self._allowed.quarantined:
+            self._object(f"{self._evidence.quarantined} events were set aside, expected {self._allowed.quarantined}")
 
     # --- the journal ---------------------------------------------------------------------------------------------
 
@@ -277,6 +278,7 @@ class Auditor:
 
 def _same_answer(first: Any, again: Any) -> bool:
     """Byte for byte but for the seconds that are left, which a clock takes away."""
+
     def still(body: Any) -> Any:
         return {name: value for name, value in body.items() if name != "expires_in_seconds"}
 

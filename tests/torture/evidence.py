@@ -84,7 +84,15 @@ def reserved(world: World, skus: list[str]) -> dict[str, int]:
     return {sku: counter.reserved for sku, counter in _counters(world, skus).items()}
 
 
-def gather(world: World, customer: str, skus: list[str], since: tuple[int, int]) -> Evidence:
+def quarantined(world: World) -> int:
+    """Entries and events that were ever set aside."""
+    with psycopg.connect(psycopg_url(world.postgres.url)) as connection:
+        row = connection.execute("SELECT count(*) FROM journal_quarantine").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def gather(world: World, customer: str, skus: list[str], since: tuple[int, int], quarantined_before: int) -> Evidence:
     """Everything about `customer` and `skus`, and the journal after `since`."""
     with psycopg.connect(psycopg_url(world.postgres.url), row_factory=dict_row) as connection:
         stored = connection.execute(
@@ -104,8 +112,6 @@ def gather(world: World, customer: str, skus: list[str], since: tuple[int, int])
             " ORDER BY epoch, last_seq",
             since,
         ).fetchall()
-        quarantined = connection.execute("SELECT count(*) AS n FROM journal_quarantine").fetchone()
-    assert quarantined is not None
     return Evidence(
         tuple(
             StoredReservation(
@@ -130,7 +136,7 @@ def gather(world: World, customer: str, skus: list[str], since: tuple[int, int])
         ),
         _counters(world, skus),
         tuple(_entries(bodies)),
-        quarantined["n"],
+        quarantined(world) - quarantined_before,
     )
 
 

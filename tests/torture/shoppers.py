@@ -26,9 +26,11 @@ RESOLVE_S = 30.0
 class Shop:
     """The SKUs of one run, the people in it, and everything they saw."""
 
-    def __init__(self, world: World, name: str, rng: random.Random) -> None:
+    def __init__(self, world: World, name: str, rng: random.Random, think_s: float = 0.01) -> None:
+        """`think_s`: the longest that somebody thinks between two steps."""
         self.world = world
         self.name = name
+        self._think_s = think_s
         self._rng = rng
         self.stock = {f"{name}-{letter}": rng.randint(6, 60) for letter in "ABCDE"}
         self.quiet_sku = f"{name}-QUIET"
@@ -36,7 +38,7 @@ class Shop:
         self.calls: list[Call] = []
         self.answers = 0
         self.closing = False
-        self._held: dict[str, Call] = {}
+        self._last_number = 0
 
     # --- the day -------------------------------------------------------------------------------------------------
 
@@ -70,7 +72,13 @@ class Shop:
 
         Raises NotSettled when something stays unknown.
         """
-        open_calls = [call for call in self.calls if call.unknown and call.keyed]
+        # What was sent and not heard of may arrive late, even after a refusal of its repeat: only now that all is well
+        # is a refusal the last word.
+        open_calls = [
+            call
+            for call in self.calls
+            if call.keyed and call.done is None and any(one.outcome == "unknown" for one in call.tries)
+        ]
         await asyncio.gather(*(self._until_known(call) for call in open_calls))
         held = {
             call.done.body["id"]
@@ -104,7 +112,7 @@ class Shop:
         while not self.closing:
             hold = await self._reserve(rng)
             if hold is None:
-                await asyncio.sleep(rng.uniform(0, 0.02))
+                await asyncio.sleep(rng.uniform(0, 2 * self._think_s))
                 continue
             await self._think(rng)
             if rng.random() < 0.2:
@@ -113,7 +121,7 @@ class Shop:
             await self._think(rng)
 
     async def _think(self, rng: random.Random) -> None:
-        await asyncio.sleep(rng.uniform(0, 0.01))
+        await asyncio.sleep(rng.uniform(0, self._think_s))
 
     async def _reserve(self, rng: random.Random) -> str | None:
         """A hold's id, if there is one."""
@@ -161,9 +169,7 @@ class Shop:
             confirm.verb = "order"
             await self._try(confirm)
             if confirm.done is not None and rng.random() < 0.4:
-                cancel = self._call(
-                    "cancel", keyed=True, reservation_ids=(reservation_id,), order_id=confirm.order_id
-                )
+                cancel = self._call("cancel", keyed=True, reservation_ids=(reservation_id,), order_id=confirm.order_id)
                 await self._try(cancel)
             return
         await self._try(confirm)
@@ -178,19 +184,15 @@ class Shop:
             await self._try(call)
             if rng.random() < 0.3:
                 await self._try(call)
-            await asyncio.sleep(rng.uniform(0.01, 0.05))
+            await asyncio.sleep(rng.uniform(self._think_s, 5 * self._think_s))
 
     # --- asking --------------------------------------------------------------------------------------------------
 
     def _call(self, verb: Verb, **fields: Any) -> Call:
-        call = Call(len(self.calls) + 1, verb, tries=[], **fields)
-        call.number = self._next_number()
+        self._last_number += 1
+        call = Call(self._last_number, verb, tries=[], **fields)
         self.calls.append(call)
         return call
-
-    def _next_number(self) -> int:
-        self._last_number = getattr(self, "_last_number", 0) + 1
-        return self._last_number
 
     async def _try(self, call: Call) -> Answered:
         request = _REQUESTS[call.verb](self, call)
@@ -253,4 +255,3 @@ _REQUESTS: dict[Verb, Callable[[Shop, Call], bytes]] = {
     "cancel": Shop._cancel_request,
     "adjust": Shop._adjust_request,
 }
-

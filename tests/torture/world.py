@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -52,6 +51,7 @@ SETTLE_S: Final = 60.0
 """Within this long after a fault everything must serve again, on a machine that may be very busy."""
 REDIS_DISK: Final = "96m"
 ASK_S: Final = 3.0
+GROWN_UP_S: Final = 15.0
 
 
 class NotSettled(Exception):
@@ -61,8 +61,10 @@ class NotSettled(Exception):
 class World:
     """Use from the main thread and one event loop: the children die with the thread that forked them."""
 
-    def __init__(self, level: Level, say: Callable[[str], None]) -> None:
+    def __init__(self, level: Level, say: Callable[[str], None], settings: dict[str, Any] | None = None) -> None:
+        """`settings`: fields of runtime.settings.Settings that differ."""
         self.level = level
+        self._more_settings = settings or {}
         self._say = say
         self.folder = Path(tempfile.mkdtemp(prefix="holdfast-torture-"))
         self.folder.chmod(0o755)
@@ -76,7 +78,6 @@ class World:
         self.happened: list[str] = []
         self._kept_up: asyncio.Task[None] | None = None
         self._closing = AsyncExitStack()
-        self._plans: dict[str, tuple[str, dict[str, str]]] = {}
 
     # --- start and end -------------------------------------------------------------------------------------------
 
@@ -202,6 +203,7 @@ class World:
             job_workers=1,
             log_level="warning",
             log_format="json",
+            **self._more_settings,
         )
 
     def _start_process(
@@ -272,10 +274,10 @@ class World:
 
     def kill(self, name: str) -> None:
         """SIGKILL, as a crash would."""
-        pid = self.children[name].pid
-        if pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        child = self.children[name]
+        if child.pid is not None:
+            child.program.process.kill()
+            child.program.process.wait()
         self.note(f"SIGKILL to {name}")
 
     def hold_down(self, name: str) -> None:
@@ -319,8 +321,11 @@ class World:
         return await self.wire.ask(request)
 
     def _trouble(self) -> str:
-        bad = [f"{child.name} is {child.state} {child.note}" for child in self.children.values()
-               if child.state != "running"]
+        bad = [
+            f"{child.name} is {child.state} {child.note}"
+            for child in self.children.values()
+            if child.state != "running" or child.program.process.poll() is not None
+        ]
         return "; ".join(bad)
 
     async def settled(self) -> None:
@@ -348,9 +353,14 @@ class World:
                 raise NotSettled(f"not within {timeout_s:g} s: {what()}")
             await asyncio.sleep(0.01)
 
+    def is_grown_up(self, name: str) -> bool:
+        """It runs, and has for so long that its memory is more than what it starts with."""
+        child = self.children.get(name)
+        return child is not None and child.state == "running" and _age_s(child.pid or 0) > GROWN_UP_S
+
     def memory_kb(self) -> dict[str, int]:
         """Resident memory of each process, its children left out."""
-        found = {"torture": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
+        found = {"torture": _resident_kb(os.getpid())}
         for name, child in self.children.items():
             if child.pid is not None:
                 found[name] = _resident_kb(child.pid)
@@ -365,3 +375,12 @@ def _resident_kb(pid: int) -> int:
     except OSError:
         return 0
     return 0
+
+
+def _age_s(pid: int) -> float:
+    try:
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        up_s = float(Path("/proc/uptime").read_text().split()[0])
+    except OSError:
+        return 0.0
+    return up_s - ticks / os.sysconf("SC_CLK_TCK")

@@ -5,4 +5,14 @@ from __future__ import annotations
 from tests.torture.faults import clock, connections, needs_recovery, processes, redis_server, stored_data
 from tests.torture.faults.fault import ALL, Fault, Scene
 
-__all__ = ["ALL", "Fault", "Scene", "clock", "connections", "needs_recovery", "processes", "redis_server", "stored_data"]
+__all__ = [
+    "ALL",
+    "Fault",
+    "Scene",
+    "clock",
+    "connections",
+    "needs_recovery",
+    "processes",
+    "redis_server",
+    "stored_data",
+]

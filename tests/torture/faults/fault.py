@@ -67,9 +67,7 @@ def fault(
     def register(strike: Callable[[Scene], Awaitable[None]]) -> Callable[[Scene], Awaitable[None]]:
         assert name not in ALL, name
         kept = Fault(name, what, strike)
-        ALL[name] = Fault(
-            name, what, strike, missing or kept.missing, levels or kept.levels, spoils
-        )
+        ALL[name] = Fault(name, what, strike, missing or kept.missing, levels or kept.levels, spoils)
         return strike
 
     return register

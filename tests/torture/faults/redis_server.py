@@ -48,7 +48,9 @@ def _no_disk(world: World) -> str:
     return world.disk_missing
 
 
-@fault("disk-full", "the disk of Redis is full for a moment: what cannot be written must not be promised", missing=_no_disk)
+@fault(
+    "disk-full", "the disk of Redis is full for a moment: what cannot be written must not be promised", missing=_no_disk
+)
 async def _disk_full(scene: Scene) -> None:
     filler = scene.world.redis.folder / "filler"
     _fill(filler)
@@ -74,7 +76,9 @@ def _fill(path: Path) -> None:
         os.close(descriptor)
 
 
-@fault("aof-torn-tail", "Redis is killed while it writes: its file ends in the middle of a command that nobody was told of")
+@fault(
+    "aof-torn-tail", "Redis is killed while it writes: its file ends in the middle of a command that nobody was told of"
+)
 async def _torn_tail(scene: Scene) -> None:
     world = scene.world
     world.kill("redis")

@@ -81,14 +81,21 @@ async def _counter_drift(scene: Scene) -> None:
         if [(drift.counter, drift.actual - drift.expected) for drift in drifted] != [("on_hand", by)]:
             scene.object(f"drift of {by:+d} was reported as {drifted}")
         outcomes = await repair(
-            inventory, reason="torture: drift put there by hand", actor="torture", agreed=await plan_repair(inventory, found)
+            inventory,
+            reason="torture: drift put there by hand",
+            actor="torture",
+            agreed=await plan_repair(inventory, found),
         )
         scene.tell(", ".join(f"{one.what}: {one.outcome}" for one in outcomes))
         if [(one.what, one.outcome) for one in outcomes] != [(sku, "repaired")]:
             scene.object(f"the repair did {outcomes}")
 
 
-@fault("journal-trimmed", "entries vanish from the journal before they are in the ledger: the flusher halts, loudly", spoils=True)
+@fault(
+    "journal-trimmed",
+    "entries vanish from the journal before they are in the ledger: the flusher halts, loudly",
+    spoils=True,
+)
 async def _trimmed(scene: Scene) -> None:
     world = scene.world
     world.signal("worker", signal.SIGSTOP)

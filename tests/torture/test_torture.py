@@ -1,0 +1,47 @@
+"""Sixty faults and more against real services: after each, every promise was kept. `make torture` runs longer.
+
+Each test has a service of its own; the seeds printed make every choice again.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+
+import pytest
+
+from tests.torture.__main__ import Torture
+from tests.torture.faults import ALL
+from tests.torture.world import Level
+
+SPREAD: dict[Level, int] = {"journal": 24, "fsync": 20, "ledger": 20}
+"""Runs a level: 64 in all."""
+QUICK = [
+    name
+    for name, fault in ALL.items()
+    # Each of these starts Python processes again, which costs seconds, or needs a new service: two of them are enough
+    # here, and `make torture` runs all.
+    if not fault.spoils and name not in ("kill-jobs", "stop-jobs", "many-workers", "zombie-flusher", "kill-everything")
+]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("level", SPREAD)
+async def test_every_promise_is_kept(level: Level) -> None:
+    seed = secrets.randbelow(2**31)
+    torture = Torture(SPREAD[level], seed, [level], _chosen(level, seed))
+    code = await torture.run()
+    broken = [report for report in torture.reports if report.verdict != "kept"]
+    assert broken == []
+    assert code == 0
+    felt = [report for report in torture.reports if report.unknown]
+    assert len(felt) > len(torture.reports) / 4, "hardly a fault was felt: this proves nothing"
+    # What cannot be done on this machine is told, and counts for nothing.
+    assert len(torture.reports) >= SPREAD[level] - 4 * len(torture.missing)
+
+
+def _chosen(level: Level, seed: int) -> list[str]:
+    """The levels share the faults, so that each of them runs at least once."""
+    names = sorted(QUICK)
+    random.Random(seed).shuffle(names)
+    return names[: SPREAD[level]] if level == "journal" else names
