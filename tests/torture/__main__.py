@@ -110,10 +110,14 @@ class Torture:
         if self._runs == 1:  # a run that is done again has its seed on the command line
             return [(self._faults[0], self._levels[0], self._seed)]
         plan: list[tuple[Fault, Level, int]] = []
-        while len(plan) < self._runs:
+        while len(plan) < self._runs and len(self.missing) < len(self._faults):
             for fault in rng.sample(self._faults, len(self._faults)):
                 number = len(plan)
-                level = self._levels[0] if number % 2 == 0 else self._levels[(number // 2) % len(self._levels)]
+                levels = [level for level in self._levels if level in fault.levels]
+                if not levels:
+                    self.missing[fault.name] = f"says nothing about level {', '.join(self._levels)}"
+                    continue
+                level = levels[0] if number % 2 == 0 else levels[(number // 2) % len(levels)]
                 plan.append((fault, level, rng.randrange(2**31)))
         return plan[: self._runs]
 

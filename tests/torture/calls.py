@@ -32,7 +32,7 @@ class Answered(msgspec.Struct):
     def outcome(self) -> Outcome:
         if 200 <= self.status < 300:
             return "done"
-        if self.status == 0 or self.status == 500 or (self.status == 503 and self.code not in UNDONE_503):
+        if self.status in {0, 500} or (self.status == 503 and self.code not in UNDONE_503):
             return "unknown"
         return "refused"
 

@@ -120,7 +120,7 @@ async def run(
 
 async def _answers(shop: Shop, count: int, at_most_s: float) -> None:
     deadline = time.monotonic() + at_most_s
-    while shop.answers < count and time.monotonic() < deadline:
+    while shop.answers < count and time.monotonic() < deadline:  # noqa: ASYNC110 - both ends are looked at
         await asyncio.sleep(0.005)
 
 
@@ -136,7 +136,7 @@ async def _quiet(world: World, shop: Shop) -> None:
     """Until every hold of the shop has ended and the ledger has all of it. A hold that stays is the auditor's."""
     skus = sorted(shop.all_stock)
     deadline = time.monotonic() + QUIET_S
-    while any(reserved(world, skus).values()) and time.monotonic() < deadline:
+    while any(reserved(world, skus).values()) and time.monotonic() < deadline:  # noqa: ASYNC110 - asks Redis
         await asyncio.sleep(0.02)
     await _caught_up(world)
 

@@ -47,7 +47,8 @@ from tests.torture.proxy import LinkProxy
 Level = Literal["journal", "fsync", "replicated", "ledger"]
 
 STEP_S: Final = 0.02
-SETTLE_S: Final = 60.0
+START_S: Final = 240.0
+SETTLE_S: Final = 120.0
 """Within this long after a fault everything must serve again, on a machine that may be very busy."""
 REDIS_DISK: Final = "96m"
 ASK_S: Final = 3.0
@@ -117,7 +118,7 @@ class World:
         for role, side in (("worker", "worker"), ("jobs", "worker"), ("api", "api")):
             self._start_process(role, role, keys, side)
         self._kept_up = asyncio.create_task(self._keep_up())
-        await self.wait_for(lambda: self._trouble() == "", SETTLE_S, self._trouble)
+        await self.wait_for(lambda: self._trouble() == "", START_S, self._trouble)
         self.wire = Wire(origin, 16, ASK_S)
         await self.wire.start()
         self._closing.push_async_callback(self.wire.close)
@@ -146,7 +147,7 @@ class World:
         if keep:
             self._keep_files()
         if self._mounted:
-            subprocess.run(["umount", "-l", str(self.folder / "redis")], check=False)
+            self._unmount()
         if keep:
             self._say(f"kept: {self.folder}")
         else:
@@ -172,6 +173,9 @@ class World:
             self.disk_missing = f"a small disk cannot be mounted: {done.stderr.strip()[-120:]}"
             return
         self._mounted = True
+
+    def _unmount(self) -> None:
+        subprocess.run(["umount", "-l", str(self.folder / "redis")], check=False)
 
     def _start_server(self, name: str, server: EmbeddedRedis | EmbeddedPostgres) -> None:
         server.start()

@@ -6,6 +6,7 @@ import asyncio
 import signal
 
 import msgspec
+import psycopg
 
 from engine.events import SCHEMA
 from engine.keys import partition_keys
