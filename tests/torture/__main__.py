@@ -137,8 +137,12 @@ class Torture:
                     fault, seed = left.pop(0)
                     why = fault.missing(world)
                     if why:
-                        self.missing[fault.name] = why
-                        say(f"   {fault.name:<24} not available: {why}")
+                        # It counts for nothing, and its turn goes to one that can be had.
+                        self._tell_missing(fault, why)
+                        others = [one for one in self._faults if level in one.levels and not one.missing(world)]
+                        others = [one for one in others if not one.spoils] or others
+                        if others:
+                            left.insert(0, (random.Random(seed).choice(others), seed))
                         continue
                     last = number == RUNS_A_WORLD - 1 or not left
                     report = await run(world, fault, seed, "deep" if last else "levels")
@@ -153,6 +157,11 @@ class Torture:
             finally:
                 await world.close(keep=keep)
         return True
+
+    def _tell_missing(self, fault: Fault, why: str) -> None:
+        if fault.name not in self.missing:
+            say(f"   {fault.name:<24} not available: {why}")
+        self.missing[fault.name] = why
 
     def _tell(self, report: Report) -> None:
         self.reports.append(report)

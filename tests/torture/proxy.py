@@ -40,6 +40,12 @@ class LinkProxy:
     async def start(self) -> None:
         self._server = await asyncio.start_unix_server(self._accept, str(self._listen))
 
+    async def start_tcp(self) -> int:
+        """Listen on a port of 127.0.0.1 in place of the socket, for clients that know nothing else; the port."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
     async def close(self) -> None:
         if self._server is not None:
             self._server.close()

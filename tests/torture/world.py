@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -92,13 +92,8 @@ class World:
             program = self.clock.wrapper(program)
         except NoCompiler as missing:
             self.clock_missing = str(missing)
-        self.redis = EmbeddedRedis(
-            redis_folder,
-            appendfsync="always" if self.level == "fsync" else "everysec",
-            extra=["auto-aof-rewrite-min-size 16mb"],
-        )
-        # The version of a wrapper is not to be had, so it takes the place of the program after the check.
-        self.redis._program = str(program)
+        self._redis_program = program
+        self.redis = self._redis(redis_folder)
         self.postgres = EmbeddedPostgres(self.folder / "postgres", settings={"log_min_messages": "error"})
         self._start_server("redis", self.redis)
         self._start_server("postgres", self.postgres)
@@ -123,6 +118,14 @@ class World:
         await self.wire.start()
         self._closing.push_async_callback(self.wire.close)
         await self.settled()
+
+    def _redis(self, folder: Path, extra: Sequence[str] = ()) -> EmbeddedRedis:
+        return EmbeddedRedis(
+            folder,
+            appendfsync="always" if self.level == "fsync" else "everysec",
+            program=str(self._redis_program),
+            extra=["auto-aof-rewrite-min-size 16mb", *extra],
+        )
 
     async def close(self, *, keep: bool = False) -> None:
         """End everything; the folder goes as well unless it is to be looked at."""
@@ -276,6 +279,39 @@ class World:
                 os.kill(pid, number)
         self.note(f"{number.name} to {name}")
 
+    async def start_replica(self) -> LinkProxy:
+        """A second Redis that follows the first through a proxy of its own; returns once it has all."""
+        proxy = LinkProxy("replica-redis", self.folder / "unused", self.redis.socket_path)
+        port = await proxy.start_tcp()
+        self.proxies["replica-redis"] = proxy
+        # On the same small disk, so that a full one is always that one.
+        folder = self.folder / "redis" / f"replica-{self.runs}"
+        self._replica = self._redis(folder, [f"replicaof 127.0.0.1 {port}", "repl-diskless-sync-delay 0"])
+        self._replica.launch()
+        self.children["replica"] = KeptAlive("replica", self._replica)
+        self.children["replica"].adopt(time.monotonic())
+
+        def follows() -> bool:
+            return self._replica.is_ready() and _link_of(self._replica) == "up"
+
+        await self.wait_for(follows, SETTLE_S, lambda: "the replica follows")
+        return proxy
+
+    async def promote_replica(self) -> None:
+        """The replica is the Redis from now on, and everybody is led to it; the old one must be down."""
+        with self._replica.client() as client:
+            client.replicaof("NO", "ONE")
+        child = self.children.pop("replica")
+        # Started again, it must not look for its old master.
+        self._replica._extra = ("auto-aof-rewrite-min-size 16mb",)
+        child.name = "redis"
+        self.children["redis"], self.redis = child, self._replica
+        await self.proxies.pop("replica-redis").close()
+        for side in ("api", "worker"):
+            self.proxies[f"{side}-redis"].lead_to(self.redis.socket_path)
+            self.proxies[f"{side}-redis"].drop_all()
+        self.note("the replica is promoted")
+
     def kill(self, name: str) -> None:
         """SIGKILL, as a crash would."""
         child = self.children[name]
@@ -369,6 +405,11 @@ class World:
             if child.pid is not None:
                 found[name] = _resident_kb(child.pid)
         return found
+
+
+def _link_of(replica: EmbeddedRedis) -> str:
+    with replica.client() as client:
+        return str(client.info("replication").get("master_link_status"))
 
 
 def _resident_kb(pid: int) -> int:

@@ -136,3 +136,20 @@ async def _old_copy(scene: Scene) -> None:
     copy.rename(folder)
     scene.tell("old files put back")
     world.let_up("redis")
+
+
+@fault(
+    "replica-promotion",
+    "a replica that has heard nothing for a while, its link a black hole, takes the place of a Redis that was killed",
+    missing=no_recovery,
+)
+async def _promotion(scene: Scene) -> None:
+    world = scene.world
+    link = await world.start_replica()
+    link.black_hole(True)
+    await asyncio.sleep(scene.rng.uniform(0.2, 1.0))
+    after_s = await _known_to_the_ledger(scene)
+    await asyncio.sleep(scene.rng.uniform(0.0, 0.1))
+    _down(world)
+    await world.promote_replica()
+    _may_lose(scene, after_s)
