@@ -39,6 +39,7 @@ class Shop:
         self.answers = 0
         self.closing = False
         self._last_number = 0
+        self._last_status = 200
 
     # --- the day -------------------------------------------------------------------------------------------------
 
@@ -112,7 +113,9 @@ class Shop:
         while not self.closing:
             hold = await self._reserve(rng)
             if hold is None:
-                await asyncio.sleep(rng.uniform(0, 2 * self._think_s))
+                # Whoever is told to come back later does not come back at once.
+                away = self._last_status in (0, 503)
+                await asyncio.sleep(rng.uniform(PAUSE_S, 2 * PAUSE_S) if away else rng.uniform(0, 2 * self._think_s))
                 continue
             await self._think(rng)
             if rng.random() < 0.2:
@@ -198,6 +201,7 @@ class Shop:
         request = _REQUESTS[call.verb](self, call)
         found = answered(await self.world.ask(request))
         call.tries.append(found)
+        self._last_status = found.status
         self.answers += 1
         return found
 

@@ -23,8 +23,8 @@ import msgspec
 import redis
 from pydantic import SecretStr
 
-from engine import Engine
-from inventory.context import PARTITION, Inventory
+from engine import Engine, EngineSettings
+from inventory.context import PARTITION, Inventory, InventorySettings
 from persistence.database import Database
 from persistence.queries import ledger_state
 from persistence.watermark import Watermark
@@ -39,7 +39,6 @@ from runtime.server_binaries import redis_program
 from runtime.settings import PREFIX, Settings, environment_of
 from runtime.store import open_store
 from runtime.wire import RequestMaker, Wire, WireAnswer, parse_origin
-from runtime.wiring import engine_settings, inventory_settings
 from tests.runtime.up_process import descendants
 from tests.torture.clock import MovedClock, NoCompiler
 from tests.torture.proxy import LinkProxy
@@ -109,7 +108,6 @@ class World:
         self.storefront = RequestMaker(origin, keys.storefront_key)
         self.admin = RequestMaker(origin, keys.admin_key)
         self._nobody = RequestMaker(origin, "nobody")
-        self.settings = settings
         for role, side in (("worker", "worker"), ("jobs", "worker"), ("api", "api")):
             self._start_process(role, role, keys, side)
         self._kept_up = asyncio.create_task(self._keep_up())
@@ -343,12 +341,14 @@ class World:
             closing.push_async_callback(database.close)
             cursor = await ledger_state.cursor(database, PARTITION)
             assert cursor is not None
-            engine = await Engine.connect(self.redis.url, engine_settings(self.settings, cursor.epoch))
+            engine = await Engine.connect(self.redis.url, EngineSettings(epoch=cursor.epoch))
             closing.push_async_callback(engine.close)
             watermark = Watermark(self.postgres.url)
             await watermark.start()
             closing.push_async_callback(watermark.close)
-            yield Inventory(engine, database, watermark, inventory_settings(self.settings, cursor.epoch))
+            # The rules of the shop by default, in the epoch of the ledger where the rules name one.
+            settings = msgspec.convert({"epoch": cursor.epoch}, InventorySettings)
+            yield Inventory(engine, database, watermark, settings)
 
     # --- whether all is well -------------------------------------------------------------------------------------
 
