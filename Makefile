@@ -15,7 +15,7 @@ RUNS ?= 60
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: torture soak help install up test check lint types imports lua-lint contract demo bench lock clean
+.PHONY: help install up test check lint types imports lua-lint contract audit-deps planted mutants torture soak demo bench lock clean
 
 help: ## list the targets
 	@echo "Holdfast: an inventory reservation engine. Targets:"
@@ -52,6 +52,16 @@ lua-lint: $(STAMP) ## the Lua state machine: syntax, globals, includes
 
 contract: $(STAMP) ## headers of the Lua files, their bodies and the Python enums say the same
 	$(BIN)/pytest -q -k contract tests/scripts tests/engine
+
+audit-deps: $(STAMP) ## known holes in the locked dependencies (asks PyPI, so it needs the network), bandit over our code
+	$(BIN)/bandit -q -c pyproject.toml -r engine persistence inventory worker api runtime
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r requirements.lock
+
+planted: $(STAMP) ## plant each of our known bugs in a copy of the project: a test must catch every one (ARGS="--only TEXT")
+	$(BIN)/python -m tests.planted $(ARGS)
+
+mutants: $(STAMP) ## try every small change to the Lua state machine against its tests (ARGS="--sample 200 --seed 1")
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 torture: $(STAMP) ## faults against real services, each judged; RUNS=1200 for a long one, ARGS="--list" for the list
 	$(BIN)/python -m tests.torture --runs $(RUNS) $(ARGS)

@@ -22,6 +22,7 @@ from api import problems
 from api.audit import SCOPE_KEY, AuditSlot, audit_code, end_audit
 from api.auth import MIN_KEY_LENGTH
 from api.hot import asgi
+from api.hot.bounded import PlainProtocol, plain_protocol
 from api.hot.exchange import Exchange
 from api.hot.protocol import HotProtocol, hot_protocol
 from api.hot.table import make_hot
@@ -106,6 +107,11 @@ class Application:
     def protocol_class(self) -> type[HotProtocol]:
         """uvicorn's HTTP protocol with the hot path in it."""
         return hot_protocol(self.hot)
+
+    @property
+    def plain_protocol_class(self) -> type[PlainProtocol]:
+        """uvicorn's HTTP protocol for the ASGI adapter: nothing of the hot path in it, but its limits."""
+        return plain_protocol(self.services.settings)
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """ASGI entry."""

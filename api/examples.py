@@ -186,6 +186,34 @@ _ALERT: Final[dict[str, Any]] = {
 }
 
 
+_CHANGE: Final[dict[str, Any]] = {
+    "row": 2,
+    "sku": "MUG-RED",
+    "current": 34,
+    "new": 40,
+    "delta": 6,
+    "note": "found behind the shelf",
+}
+_IMPORT: Final[dict[str, Any]] = {
+    "id": "imp_5e59815764ffebdcacd61553",
+    "status": "PREVIEW",
+    "mode": "set",
+    "reason": "monthly count",
+    "file_name": "stock-list.csv",
+    "rows": 2,
+    "valid": 2,
+    "changed": 1,
+    "error_count": 0,
+    "transactions": 0,
+    "progress": 1.0,
+    "failure": None,
+    "created_by": "key_77aa",
+    "created_at": _AT,
+    "expires_at": _AT,
+    "applied_at": None,
+    "reverted_at": None,
+}
+
 EXAMPLES: Final[dict[str, Any]] = {
     "ReserveBody": {"customer_id": "c-1042", "sku": "MUG-RED", "quantity": 2, "ttl_seconds": 900},
     "BatchBody": {
@@ -294,6 +322,24 @@ EXAMPLES: Final[dict[str, Any]] = {
         "seq": 8841,
         "as_of": _AT,
         "took_ms": 62,
+    },
+    "ImportView": {
+        **_IMPORT,
+        "errors": [],
+        "changes": [_CHANGE],
+        "changes_next_cursor": None,
+    },
+    "ImportSummary": {**_IMPORT, "status": "APPLIED", "transactions": 1, "applied_at": _AT},
+    "ImportList": {"items": [_IMPORT], "next_cursor": None},
+    "ChangeList": {"items": [_CHANGE], "next_cursor": None},
+    "CatalogueImportView": {
+        "applied": True,
+        "rows": 2,
+        "valid": 2,
+        "created": 1,
+        "updated": 1,
+        "error_count": 0,
+        "errors": [],
     },
     "HealthView": {"status": "alive"},
     "ReadinessView": {

@@ -76,6 +76,7 @@ _KINDS: Final = (
     Kind("unsupported-file", 422, "Not a CSV or XLSX file that can be read"),
     Kind("idempotency-key-reused", 422, "This Idempotency-Key came with another request before"),
     Kind("webhook-url-refused", 422, "Webhooks may not reach this address"),
+    Kind("head-too-large", 431, "The headers are too large"),
     Kind("rate-limited", 429, "This API key makes too many requests", 1),
     Kind("internal-error", 500, "The service made a mistake"),
     Kind("overloaded", 503, "Too many requests are waiting", 1),

@@ -55,6 +55,14 @@ class ApiSettings(Struct, frozen=True, kw_only=True):
     """How long a request waits for the job that works on a large import, before it answers that it is under way."""
     body_timeout_s: float = 30.0
     """How long the body of a hot request may take to arrive before the answer is 408."""
+    max_connections: int = 10_000
+    """Connections that one process has open at the same time."""
+    max_head_bytes: int = 65_536
+    """Of a request's first line and headers."""
+    stalled_s: float = 60.0
+    """How long a client may take nothing of answers that wait for it, before its connection is dropped."""
+    max_pipelined: int = 1_000
+    """Requests that may wait on one connection for the answers to those before them."""
     epoch: int = 1
     """Epoch of the partition, as read from the ledger when the process started."""
     access_log: bool = False

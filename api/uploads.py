@@ -105,8 +105,8 @@ async def received_file(request: Request, known: tuple[str, ...]) -> AsyncIterat
         yield ReceivedFile(file.file, file.filename, fields)
 
 
-def form_body(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    """The `requestBody` of OpenAPI for a file and these fields."""
+def form_body(properties: dict[str, Any], required: list[str], example: dict[str, str]) -> dict[str, Any]:
+    """The `requestBody` of OpenAPI for a file and these fields; `example`: the text of a file, and the fields."""
     file = {"type": "string", "format": "binary", "description": "CSV (UTF-8) or XLSX"}
     schema = {
         "type": "object",
@@ -114,7 +114,8 @@ def form_body(properties: dict[str, Any], required: list[str]) -> dict[str, Any]
         "required": ["file", *required],
         "additionalProperties": False,
     }
-    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    form = {"schema": schema, "examples": {"a small file": {"value": example}}}
+    return {"required": True, "content": {"multipart/form-data": form}}
 
 
 FORM: Final = ("invalid-request", "payload-too-large", "unsupported-media-type", "validation-error", "request-timeout")

@@ -5,9 +5,11 @@ Owns structlog's and the standard library's configuration; never decides what is
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
+import threading
 from collections.abc import Iterable, MutableMapping
 from typing import IO, Any, Final, Literal
 
@@ -19,8 +21,15 @@ _SECRET_FIELD = re.compile(r"(?i)(^|_)(authorization|api_?key|key|password|passw
 _HARMLESS_FIELDS: Final = frozenset({"idempotency_key", "redis_key"})
 _BEARER = re.compile(r"(?i)\b(bearer\s+)[^\s\"',;]+")
 _OWN_KEY = re.compile(r"\bhf_[A-Za-z0-9_\-]{12,}|\bwhsec_[A-Za-z0-9+/=_\-]{12,}")
-_URL_PASSWORD = re.compile(r"([a-z][a-z0-9+.\-]*://[^\s:/@]*:)[^\s@]+(?=@)", re.IGNORECASE)
-_QUERY_PASSWORD = re.compile(r"(?i)([?&;\s](?:password|api_?key|key|token)=)[^\s&'\"]+")
+_BASIC = re.compile(r"(?i)\b(basic\s+)[A-Za-z0-9+/=_\-]{8,}")
+# Up to the last @ of the word: a password may hold one, and a slash.
+_URL_PASSWORD = re.compile(r"([a-z][a-z0-9+.\-]*://[^\s:/@]*:)[^\s\"']+(?=@)", re.IGNORECASE)
+_NAMED = re.compile(
+    r"(?i)((?<![\w])(?:authorization|password|passwd|pgpassword|secret|api_?key|key|token|cookie)\\?[\"']?\s*[=:]\s*)"
+    r"(b?\\?'[^']*'|b?\\?\"[^\"]*\"|(?!//)[^\s&,;'\"})\]]+)"
+)
+_DEEPEST: Final = 8
+"""Levels of lists and dicts that are looked through; what lies deeper is text."""
 
 
 class Redactor:
@@ -42,28 +51,44 @@ class Redactor:
         if self._exact is not None:
             text = self._exact.sub(MASK, text)
         text = _BEARER.sub(rf"\1{MASK}", text)
+        text = _BASIC.sub(rf"\1{MASK}", text)
         text = _OWN_KEY.sub(MASK, text)
         text = _URL_PASSWORD.sub(rf"\1{MASK}", text)
-        return _QUERY_PASSWORD.sub(rf"\1{MASK}", text)
+        return _NAMED.sub(rf"\1{MASK}", text)
 
     @staticmethod
     def _is_secret_field(name: str) -> bool:
         return name not in _HARMLESS_FIELDS and _SECRET_FIELD.search(name) is not None
 
-    def _clean(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, bytes):
-            return self.text(value.decode(errors="replace"))
-        if isinstance(value, dict):
-            return {
-                name: MASK if self._is_secret_field(str(name)) else self._clean(inner) for name, inner in value.items()
-            }
-        if isinstance(value, list | tuple | set | frozenset):
-            return [self._clean(inner) for inner in value]
-        if isinstance(value, int | float | bool | None):
+    def _clean(self, value: Any, depth: int = 0) -> Any:
+        if isinstance(value, str | bytes):
+            return self.text(value if isinstance(value, str) else value.decode(errors="replace"))
+        if value is None or isinstance(value, int | float):
             return value
-        return self.text(str(value))
+        if depth < _DEEPEST and isinstance(value, dict):
+            return {
+                self.text(str(name)): MASK if self._is_secret_field(str(name)) else self._clean(inner, depth + 1)
+                for name, inner in value.items()
+            }
+        if depth < _DEEPEST and isinstance(value, list | tuple | set | frozenset):
+            return [self._clean(inner, depth + 1) for inner in value]
+        try:
+            return self.text(str(value))
+        except Exception:  # noqa: BLE001 - a value that cannot be shown must not take its line along
+            return f"<{type(value).__name__} that cannot be shown>"
+
+
+class _Handler(logging.StreamHandler[IO[str]]):
+    """Says that a line could not be written, and nothing of what was in it: the library would print its arguments."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        """Called for an error in formatting or writing."""
+        kind = sys.exc_info()[0]
+        with contextlib.suppress(Exception):
+            self.stream.write(
+                f"a log line of {record.name} could not be written: {kind.__name__ if kind else 'unknown'}, "
+                f"from {record.pathname}:{record.lineno}\n"
+            )
 
 
 def configure_logs(
@@ -100,7 +125,7 @@ def configure_logs(
         if form == "json"
         else structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=0),
     ]
-    handler = logging.StreamHandler(stream)
+    handler = _Handler(stream)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -109,6 +134,7 @@ def configure_logs(
         logger = logging.getLogger(name)
         logger.handlers[:] = []
         logger.propagate = True
+    threading.excepthook = _log_thread_failure
     for name in ("uvicorn.error", "httpx", "httpcore", "alembic", "rq"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     structlog.configure(
@@ -122,6 +148,12 @@ def configure_logs(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def _log_thread_failure(failed: threading.ExceptHookArgs) -> None:
+    """Instead of Python's own, which prints the traceback as it is."""
+    error = failed.exc_value or failed.exc_type()
+    logging.getLogger("holdfast.threads").error("a thread ended by an error", exc_info=error)
 
 
 def _named(process: str) -> structlog.typing.Processor:

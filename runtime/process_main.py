@@ -11,6 +11,7 @@ import socket
 import sys
 from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import structlog
 
@@ -68,7 +69,16 @@ def main() -> int:
 def secrets_of(settings: Settings) -> list[str]:
     """The values that must never be in a log line."""
     keys = [settings.admin_key, settings.storefront_key]
-    return [key.get_secret_value() for key in keys if key is not None]
+    known = [key.get_secret_value() for key in keys if key is not None]
+    urls = (settings.redis_url, settings.database_url, settings.jobs_redis_url, settings.orders_redis_url,
+            settings.smtp_url)  # fmt: skip
+    for url in urls:
+        if url is not None:
+            parts = urlsplit(url.get_secret_value())
+            in_query = [value for name, value in parse_qsl(parts.query) if name.lower() == "password"]
+            for password in [parts.password or "", *in_query]:
+                known += [password, unquote(password)]
+    return known
 
 
 if __name__ == "__main__":

@@ -156,6 +156,13 @@ class Settings(BaseSettings):
         "protocol",
         description="How hot requests reach the engine: straight from the HTTP parser, or as an ASGI app.",
     )
+    max_connections: int = Field(
+        10_000,
+        ge=10,
+        le=1_000_000,
+        description="Connections that one API process has open at the same time; one more gets 503. The system's "
+        "limit of open files must allow it (`ulimit -n`).",
+    )
     max_body_bytes: int = Field(
         1_048_576,
         ge=1024,

@@ -141,6 +141,7 @@ def api_settings(settings: Settings, epoch: int, metrics_dir: Path | None) -> Ap
         epoch=epoch,
         access_log=settings.access_log,
         streams=StreamSettings(most=settings.event_streams),
+        max_connections=settings.max_connections,
         rate_limits=parse_limits(settings.rate_limit, settings.workers),
         metrics_dir=metrics_dir,
     )
@@ -192,7 +193,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=app.protocol_class if settings.http_adapter == "protocol" else "httptools",
+                http=app.protocol_class if settings.http_adapter == "protocol" else app.plain_protocol_class,
                 ws="none",
                 log_config=None,
                 access_log=False,

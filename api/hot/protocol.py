@@ -12,9 +12,8 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from api.hot.asgi import LINGER_S, request_timeout, too_large
+from api.hot.bounded import BoundedProtocol
 from api.hot.exchange import Exchange, Headers
 from api.hot.whole_request import WholeReader
 from api.problems import PROBLEM_JSON, Problem
@@ -72,7 +71,7 @@ class _DefaultHeaders:
     text = b""
 
 
-class HotProtocol(HttpToolsProtocol):
+class HotProtocol(BoundedProtocol):
     """uvicorn's protocol with a short way for hot requests. Make it with `hot_protocol`."""
 
     hot: ClassVar[Hot]
@@ -126,6 +125,9 @@ class HotProtocol(HttpToolsProtocol):
         ):
             return
         super().data_received(data)
+        if self._between and (self.cycle is None or self.cycle.response_complete):
+            # Blank lines keep no connection open.
+            self._active = False
 
     def _run_whole(self) -> bool:
         whole = self._whole
@@ -187,6 +189,8 @@ class HotProtocol(HttpToolsProtocol):
         """A request begins. uvicorn's own preparations are put off until it is known to be unusual."""
         self._receiving_since = self.loop.time()
         self._between = False
+        self._in_head = True
+        self._head_bytes = 0
         self._exchange = None
         self._parts.clear()
         self.url = b""
@@ -198,6 +202,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Decide which way the request goes."""
+        self._in_head = False
         cycle = self.cycle
         if (cycle is None or cycle.response_complete) and not self.flow.write_paused and self._begin_hot():
             return
@@ -304,4 +309,4 @@ class HotProtocol(HttpToolsProtocol):
 
 def hot_protocol(hot: Hot) -> type[HotProtocol]:
     """The class to give to `uvicorn.Config(http=...)`."""
-    return type("HotProtocol", (HotProtocol,), {"hot": hot})
+    return type("HotProtocol", (HotProtocol,), {"hot": hot, "limits": hot.settings})

@@ -78,7 +78,11 @@ def _uploaded() -> dict[str, Any]:
     )
     reason = {"type": "string", "minLength": 3, "maxLength": 500, "description": "kept in the ledger"}
     mode = {"enum": ["set", "add"], "description": "`set` makes on_hand the quantity, `add` adds it"}
-    described["openapi_extra"]["requestBody"] = form_body({"mode": mode, "reason": reason}, ["mode", "reason"])
+    described["openapi_extra"]["requestBody"] = form_body(
+        {"mode": mode, "reason": reason},
+        ["mode", "reason"],
+        {"file": "sku,quantity\nTEAPOT,40\n", "mode": "set", "reason": "monthly count"},
+    )
     return described
 
 
@@ -92,7 +96,9 @@ def _catalogue() -> dict[str, Any]:
         "durability-unknown",
         *FORM,
     )
-    described["openapi_extra"]["requestBody"] = form_body({}, [])
+    described["openapi_extra"]["requestBody"] = form_body(
+        {}, [], {"file": "sku,name,category\nTEAPOT,Teapot,kitchen\n"}
+    )
     return described
 
 

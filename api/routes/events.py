@@ -23,7 +23,11 @@ _DESCRIBED["responses"][200] = {
     "content": {
         "text/event-stream": {
             "schema": {"type": "string"},
-            "example": 'id: 0-1-17\nevent: stock.adjusted\ndata: {"id":"0-1-17","type":"stock.adjusted", ...}\n\n',
+            "examples": {
+                "one event": {
+                    "value": 'id: 0-1-17\nevent: stock.adjusted\ndata: {"id":"0-1-17","type":"stock.adjusted", ...}\n\n'
+                }
+            },
         }
     },
 }

@@ -3,12 +3,12 @@
 --- @include "lib/lines"
 --- @include "lib/records"
 
--- True when every line's units are in reserved (and, to sell, in on_hand). False means the counters were damaged from
--- outside: then the command must change nothing, rather than make a number negative.
-local function covers(skus, quantities, of_on_hand)
+-- True when every line's units are in reserved. False means the counters were damaged from outside: then the command
+-- must change nothing, rather than make a number negative.
+local function covers(skus, quantities)
   for i = 1, #skus do
     local level = stock[skus[i]]
-    if not level or level[2] < quantities[i] or (of_on_hand and level[1] < quantities[i]) then
+    if not level or level[2] < quantities[i] then
       return false
     end
   end

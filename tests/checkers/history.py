@@ -87,6 +87,8 @@ class Operation(Struct, frozen=True):
 
     call: Call
     answer: Answer | None
+    hint: tuple[int, int] | None = None
+    """(server clock in ms, sequence number) where an operation without an answer probably belongs: resolving.py."""
 
     @property
     def status(self) -> str:

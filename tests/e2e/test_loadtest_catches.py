@@ -19,17 +19,18 @@ from engine.scripts import Script, compose
 from runtime.loadtest.schedule import Sale
 from runtime.loadtest.session import Outcome, flash_sale
 from runtime.throwaway_service import ServiceAddress
+from tests.planted.changes import Change, make_changes
 
 
 class Break(Struct, frozen=True):
-    """Changes to lua/ (file, text, text instead), and the promises of which at least one must be found broken."""
+    """Changes to lua/, and the promises of which at least one must be found broken."""
 
     promises: frozenset[str]
-    changes: tuple[tuple[str, str, str], ...]
+    changes: tuple[Change, ...]
 
 
 def broken(*promises: str, changes: Sequence[tuple[str, str, str]]) -> Break:
-    return Break(frozenset(promises), tuple(changes))
+    return Break(frozenset(promises), tuple(Change(*change) for change in changes))
 
 
 BREAKS = {
@@ -103,12 +104,9 @@ BREAKS = {
 }
 
 
-def broken_script(folder: Path, changes: Sequence[tuple[str, str, str]]) -> Script:
+def broken_script(folder: Path, changes: Sequence[Change]) -> Script:
     shutil.copytree(lua.FOLDER, folder)
-    for file, old, new in changes:
-        text = (folder / file).read_text()
-        assert text.count(old) == 1, f"{file} no longer holds, once: {old}"
-        (folder / file).write_text(text.replace(old, new))
+    make_changes(folder, changes)
     return compose(folder)
 
 

@@ -152,7 +152,7 @@ class RunningService:
                 self.app,
                 host="127.0.0.1",
                 port=0,
-                http=self.app.protocol_class if adapter == "protocol" else "httptools",
+                http=self.app.protocol_class if adapter == "protocol" else self.app.plain_protocol_class,
                 ws="none",
                 lifespan="on" if adapter == "protocol" else "off",
                 log_config=None,

@@ -182,9 +182,25 @@ def _other_statements(text: str, statements: list[_Statement]) -> Iterator[_Edit
             break
         after = statements[n + 1]
         between = text[statement.end : after.start]
-        if not between.strip() and after.depth == statement.depth:
-            first, second = text[statement.start : statement.end], text[after.start : after.end]
+        first, second = text[statement.start : statement.end], text[after.start : after.end]
+        if not between.strip() and after.depth == statement.depth and _depend(first, second):
             yield _Edit("reorder", statement.start, after.end, second + between + first)
+
+
+def _depend(first: str, second: str) -> bool:
+    """Whether the order of two statements can matter: one sets what the other names, or both do something by a call."""
+    sets = [_names_set(statement) for statement in (first, second)]
+    names = [{token.text for token in _tokens(statement) if token.kind == "name"} for statement in (first, second)]
+    return bool(sets[0] & names[1] or sets[1] & names[0]) or not any(sets)
+
+
+def _names_set(statement: str) -> set[str]:
+    """What an assignment changes: the outermost name of each of its targets."""
+    tokens = _tokens(statement)
+    depths = _depths(tokens)
+    equals = next((i for i, token in enumerate(tokens) if token.text == "=" and not depths[i]), 0)
+    heads = [i for i in range(equals) if i == 0 or (tokens[i - 1].text == "," and not depths[i])]
+    return {tokens[i].text for i in heads}
 
 
 def _depths(tokens: list[_Token]) -> list[int]:

@@ -18,7 +18,7 @@ import threading
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -51,14 +51,14 @@ def controls() -> list[Mutant]:
     ]
 
 
-class _Lane:
+class Lane:
     """One worker process and its two pipes."""
 
-    def __init__(self) -> None:
+    def __init__(self, tests: Sequence[str] = ()) -> None:
         requests, self._requests = os.pipe()
         self._outcomes, outcomes = os.pipe()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.mutants.worker", str(requests), str(outcomes)],
+            [sys.executable, "-m", "tests.mutants.worker", str(requests), str(outcomes), *tests],
             cwd=ROOT,
             pass_fds=(requests, outcomes),
             stdout=subprocess.PIPE,
@@ -125,8 +125,8 @@ def try_all(mutants: Sequence[Mutant], jobs: int, console: Console) -> list[Outc
     return outcomes
 
 
-def _work(waiting: queue.SimpleQueue[Mutant], told: object) -> None:
-    lane: _Lane | None = None
+def _work(waiting: queue.SimpleQueue[Mutant], told: Callable[[Outcome], None]) -> None:
+    lane: Lane | None = None
     mutant: Mutant | None = None
     attempts = 0
     while True:
@@ -137,7 +137,7 @@ def _work(waiting: queue.SimpleQueue[Mutant], told: object) -> None:
                 break
             attempts = 0
         if lane is None:
-            lane = _checked_lane()
+            lane = checked_lane()
         try:
             outcome = lane.attempt(mutant)
         except (EOFError, BrokenPipeError):
@@ -147,14 +147,15 @@ def _work(waiting: queue.SimpleQueue[Mutant], told: object) -> None:
             if attempts == 3:
                 raise ControlFailed(f"a worker ends at once:\n{said}") from None
             continue
-        told(outcome)  # type: ignore[operator]
+        told(outcome)
         mutant = None
     if lane is not None:
         lane.close()
 
 
-def _checked_lane() -> _Lane:
-    lane = _Lane()
+def checked_lane(tests: Sequence[str] = ()) -> Lane:
+    """A worker that has shown that it can tell one from the other; `tests`: other ones than all script tests."""
+    lane = Lane(tests)
     for control, expected in zip(controls(), ("survived", "killed"), strict=True):
         try:
             outcome = lane.attempt(control)

@@ -6,6 +6,7 @@ tests/mutants/run.py with two pipes: requests come in, outcomes go out, both one
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -13,10 +14,13 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NoReturn, TextIO
+from typing import Any, Final, NoReturn, TextIO
 
+import msgspec
 import pytest
 import redis
 from _pytest.runner import runtestprotocol
@@ -25,6 +29,7 @@ import lua
 from engine import scripts
 from runtime.embedded_redis import EmbeddedRedis
 from tests.mutants.outcomes import Outcome, Request
+from tests.scripts.machine import Machine
 
 TESTS: Final = Path(__file__).parents[1] / "scripts"
 NOT_RUN: Final = ("test_contract.py", "test_lua_lint.py")
@@ -32,6 +37,8 @@ NOT_RUN: Final = ("test_contract.py", "test_lua_lint.py")
 SILENCE_S: Final = 60
 """A mutant that finishes no test for so long has made the script run for ever."""
 LONG_SCRIPT_MS: Final = 1_000
+PATIENCE_S: Final = 15
+"""How long a server may take to come free of a script that was stopped."""
 FAMOUS: Final = 12
 """Tests that caught mutants of the same file before go first, at most so many."""
 
@@ -45,6 +52,7 @@ class Worker:
         self._folder = Path(tempfile.mkdtemp(prefix="holdfast-mutants-")) / "lua"
         self._killers: dict[str, Counter[str]] = {}
         self._server: EmbeddedRedis | None = None
+        self._verbs: dict[str, frozenset[str]] = {}
 
     @pytest.fixture(scope="session", autouse=True)
     def _remember_server(self, redis_server: EmbeddedRedis) -> None:
@@ -52,12 +60,8 @@ class Worker:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = [item for item in session.items if item.path.name not in NOT_RUN]
-        first = items[0]
-        other = next(item for item in items if item.path != first.path)
-        # Starts the servers of the session; every fork inherits them.
-        if any(report.failed for report in runtestprotocol(first, nextitem=other, log=False)):
-            raise RuntimeError(f"{first.nodeid} fails without any mutant")
-        first._initrequest()  # type: ignore[attr-defined]
+        # Starts the servers of the session, which every fork inherits.
+        self._look_at_verbs(items)
         assert self._server is not None
         with self._server.client() as client:
             client.config_set("busy-reply-threshold", LONG_SCRIPT_MS)
@@ -71,6 +75,26 @@ class Worker:
                     break
         shutil.rmtree(self._folder.parent, ignore_errors=True)
         return True
+
+    def _look_at_verbs(self, items: list[pytest.Item]) -> None:
+        """Run every test once, as it is, and note which verbs it sends."""
+        sent: set[str] = set()
+        send = Machine.send
+
+        def noting(machine: Machine, commands: bytes, bases: Sequence[str]) -> bytes | None:
+            decoded: Any = msgspec.msgpack.decode(commands)
+            sent.update(str(command[0]) for command in decoded if isinstance(command, list) and command)
+            return send(machine, commands, bases)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Machine, "send", noting)
+            # The last one leaves the session standing for the forks.
+            for item, following in zip(items, [*items[1:], items[0]], strict=True):
+                sent.clear()
+                if any(report.failed for report in runtestprotocol(item, nextitem=following, log=False)):
+                    raise RuntimeError(f"{item.nodeid} fails without any mutant")
+                self._verbs[item.nodeid] = frozenset(sent)
+                item._initrequest()  # type: ignore[attr-defined]
 
     def _try(self, request: Request, items: list[pytest.Item], client: redis.Redis) -> Outcome:
         file = self._folder / request.file
@@ -131,7 +155,10 @@ class Worker:
         os._exit(0)
 
     def _ordered(self, file: str, items: list[pytest.Item]) -> list[pytest.Item]:
-        """What has caught mutants of this file, then the tests of its verb, then all others."""
+        """What has caught mutants of this file, then the tests of its verb, then all others.
+
+        A file of a verb matters only to batches with that verb: other tests are left out.
+        """
         famous = [name for name, _ in self._killers.get(file, Counter()).most_common(FAMOUS)]
         verb_file = f"test_{Path(file).stem}.py"
 
@@ -140,29 +167,33 @@ class Worker:
                 return 0, famous.index(item.nodeid)
             return (1 if item.path.name == verb_file else 2), 0
 
+        if file.startswith("commands/"):
+            verb = Path(file).stem
+            items = [item for item in items if verb in self._verbs[item.nodeid] or not self._verbs[item.nodeid]]
         return sorted(items, key=rank)
 
 
 def _is_free(client: redis.Redis) -> bool:
     """Whether the server takes commands again, with a script that runs for ever stopped if that is possible."""
-    try:
-        client.ping()
-        return True
-    except redis.exceptions.RedisError:
-        pass
-    try:
-        client.script_kill()
-        client.ping()
-        return True
-    except redis.exceptions.RedisError:
-        return False
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        try:
+            client.ping()
+            return True
+        except redis.exceptions.RedisError:
+            # Killed only if it has not written; until it notices, the server is still busy.
+            with contextlib.suppress(redis.exceptions.RedisError):
+                client.script_kill()
+            time.sleep(0.1)
+    return False
 
 
 def main() -> int:
     with os.fdopen(int(sys.argv[1])) as requests, os.fdopen(int(sys.argv[2]), "w") as outcomes:
         quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:timeout", "--no-header", "-o", "addopts="]
         quiet += ["--import-mode=importlib", "--capture=sys", "-W", "ignore"]
-        return int(pytest.main([*quiet, str(TESTS)], plugins=[Worker(requests, outcomes)]))
+        tests = sys.argv[3:] or [str(TESTS)]
+        return int(pytest.main([*quiet, *tests], plugins=[Worker(requests, outcomes)]))
 
 
 if __name__ == "__main__":

@@ -21,13 +21,11 @@ class Fault(Struct, frozen=True):
     changes: tuple[Change, ...]
     checks: tuple[str, ...]
     """Arguments of pytest: files, folders or single tests, of which one must fail."""
-    quick: bool = False
-    """Also planted in `make test`, to show that the runner still works."""
 
 
-def fault(name: str, why: str, changes: list[tuple[str, str, str]], checks: list[str], *, quick: bool = False) -> Fault:
+def fault(name: str, why: str, changes: list[tuple[str, str, str]], checks: list[str]) -> Fault:
     """A fault from plain tuples of (file, old, new)."""
-    return Fault(name, why, tuple(Change(*change) for change in changes), tuple(checks), quick)
+    return Fault(name, why, tuple(Change(*change) for change in changes), tuple(checks))
 
 
 RESERVE, CONFIRM, AMEND = "lua/commands/reserve.lua", "lua/commands/confirm.lua", "lua/commands/amend.lua"
@@ -41,7 +39,6 @@ MACHINE: Final = [
         "available is what is on the shelf",
         [(RESERVE, "quantity <= level[1] - level[2] - level[3]", "quantity <= level[1] - level[3]")],
         ["tests/scripts/test_reserve.py"],
-        quick=True,
     ),
     fault(
         "the last unit is not sold",
@@ -57,7 +54,6 @@ MACHINE: Final = [
         "a hold is over after its deadline, so `>`",
         [(HOLDS, "now >= record[DEADLINE]", "now > record[DEADLINE]")],
         ["tests/scripts/test_confirm.py"],
-        quick=True,
     ),
     fault(
         "confirm after the deadline",
@@ -112,7 +108,6 @@ MACHINE: Final = [
         "nobody can guess an id",
         [(HOLDS, 'if owner ~= "" and record[OWNER] ~= owner then', "if false then")],
         ["tests/scripts/test_release.py"],
-        quick=True,
     ),
     fault(
         "a partial grant holds what is missing",
@@ -175,7 +170,6 @@ MACHINE: Final = [
         "there is only one life of the store",
         [(LOAD, "if not meta[1] or meta[1] ~= expected_epoch or", "if not meta[1] or")],
         ["tests/scripts/test_batches.py"],
-        quick=True,
     ),
     fault(
         "a sequence number twice",
@@ -264,7 +258,7 @@ LEDGER: Final = [
                 """            f" WHERE partition = {self._partition:d} AND {bool(where)}\"""",
             )
         ],
-        ["tests/worker/test_flusher_faults.py"],
+        ["tests/worker/test_after_commit.py", "tests/worker/test_flusher_faults.py"],
     ),
     fault(
         "cursor outside the transaction",
@@ -444,7 +438,6 @@ SERVICE: Final = [
             )
         ],
         ["tests/inventory/events/test_outgoing.py"],
-        quick=True,
     ),
     fault(
         "two evaluators raise two alerts",

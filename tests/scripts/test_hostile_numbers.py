@@ -78,7 +78,7 @@ def test_a_number_in_its_own_field(stocked: Machine, value: Any) -> None:
     fresh = stocked.base()
 
     def adjusting(*lines: list[Any]) -> list[Any]:
-        return ["adjust", fresh, list(lines), "IN", "reason", "Delivery", "1", "admin", ""]
+        return ["adjust", fresh, list(lines), "IN", "reason", "Delivery", "1", "admin", "", 0, []]
 
     commands: list[list[Any]] = [
         ["reserve", fresh, "A=1", value, False, "shop", "", "{}"],
@@ -105,7 +105,7 @@ def test_more_than_a_sku_may_hold_never_becomes_stock(stocked: Machine, value: A
 
     statuses = stocked.wild(
         ["configure", "C", 0, 0, True, value, "admin"],
-        ["adjust", fresh, [["A", "set", value]], "ADJUSTMENT", "count", "", "", "admin", ""],
+        ["adjust", fresh, [["A", "set", value]], "ADJUSTMENT", "count", "", "", "admin", "", 0, []],
         bases=[fresh],
     )
 
@@ -140,11 +140,12 @@ def test_a_creation_time_that_is_no_time_finds_nothing(stocked: Machine, value: 
         ["reserve", None, "A=1", 60000, False, "", "", "{}"], ["reserve", ZERO, None, 60000, False, "", "", "{}"],
         ["reserve", ZERO, "A=1", 60000, False, None, "", "{}"], ["reserve", ZERO, "A=1", 60000, False, "", 1, "{}"],
         ["reserve", ZERO, "A=1", 60000, False, "", "", {}], ["reserve", OTHER, "A=1", 60000, False, "", "", "{}"],
-        ["adjust", ZERO, [], "IN", "", "", "", "", ""], ["adjust", ZERO, [["A", "add", 1]], "GIFT", "", "", "", "", ""],
-        ["adjust", ZERO, [["A", "double", 1]], "IN", "", "", "", "", ""], ["adjust", ZERO, ["A"],
-        "IN", "", "", "", "", ""],
-        ["adjust", ZERO, [["A", "add", 1], ["A", "add", 1]], "IN", "", "", "", "", ""],
-        ["adjust", ZERO, [["A", "add", 1]], "IN", None, "", "", "", ""], ["configure", "A", 0, 0, 1, 0, "admin"],
+        ["adjust", ZERO, [], "IN", "", "", "", "", "", 0, []],
+        ["adjust", ZERO, [["A", "add", 1]], "GIFT", "", "", "", "", "", 0, []],
+        ["adjust", ZERO, [["A", "double", 1]], "IN", "", "", "", "", "", 0, []], ["adjust", ZERO, ["A"],
+        "IN", "", "", "", "", "", 0, []],
+        ["adjust", ZERO, [["A", "add", 1], ["A", "add", 1]], "IN", "", "", "", "", "", 0, []],
+        ["adjust", ZERO, [["A", "add", 1]], "IN", None, "", "", "", "", 0, []], ["configure", "A", 0, 0, 1, 0, "admin"],
         ["configure", " A", 0, 0, True, 0, "admin"], ["configure", "A  B", 0, 0, True, 0, "admin"],
         ["configure", "A,B", 0, 0, True, 0, "admin"], ["configure", "A=B", 0, 0, True, 0, "admin"],
         ["configure", "é", 0, 0, True, 0, "admin"], ["configure", "S" * 65, 0, 0, True, 0, "admin"],
@@ -160,7 +161,7 @@ def test_a_shape_that_no_struct_makes(stocked: Machine, command: Any) -> None:
 def test_two_thousand_and_one_adjustment_lines(stocked: Machine) -> None:
     lines = [[f"S{n}", "add", 1] for n in range(2_001)]
 
-    refused(stocked, ["adjust", ZERO, lines, "IN", "", "", "", "", ""], bases=[ZERO])
+    refused(stocked, ["adjust", ZERO, lines, "IN", "", "", "", "", "", 0, []], bases=[ZERO])
 
 
 def test_one_thousand_and_one_reservations_to_confirm(stocked: Machine) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
-from engine.commands import Configure, Confirm, Read, Release
+from engine.commands import Adjust, Amend, Announce, Command, Configure, Confirm, Read, Release, Repair
 from engine.results import Result
 from runtime.embedded_redis import EmbeddedRedis
 from tests.scripts.machine import MINUTE_MS, Machine, address
@@ -97,6 +97,34 @@ def test_a_mixed_batch_is_refused_whole(full: Machine) -> None:
 
     refused(full, Release(*address(held)), full.reserving("A=1"))
     refused(full, full.reserving("A=1"), Release(*address(held)))
+
+
+@pytest.mark.parametrize("verb", ["reserve", "reserve of two", "amend", "adjust", "configure", "announce", "repair"])
+def test_what_takes_memory_says_so(full: Machine, verb: str) -> None:
+    """Beside an end, which may write first: what follows would then be let through."""
+    held, other = full.reserve("A=1"), full.reserve("A=1")
+    growing: dict[str, Command] = {
+        "reserve": full.reserving("A=1"),
+        "reserve of two": full.reserving("A=1,B=1"),
+        "amend": Amend(*address(other), "A=2", 0, "shop", "shop"),
+        "adjust": Adjust(full.base(), (("A", "add", 1),), "IN", "why", "Delivery", "d", "admin"),
+        "configure": Configure("A", 1, 1, True, 0, "admin"),
+        "announce": Announce(full.base(), "stock.low", "{}", "worker"),
+        "repair": Repair(full.base(), (("A", 1, 0),), "why", "drift-1", "admin"),
+    }
+    full.stock("B", 5)
+    fill(full)
+
+    refused(full, Release(*address(held)), growing[verb])
+
+
+def test_a_late_sale_takes_memory(full: Machine) -> None:
+    held, other = full.reserve("A=1", ttl_ms=MINUTE_MS), full.reserve("A=1", ttl_ms=2 * MINUTE_MS)
+    full.later(MINUTE_MS)
+    full.expire(held)
+    fill(full)
+
+    refused(full, Release(*address(other)), Confirm((address(held),), "order-1", "shop", "shop", True))
 
 
 def test_looking_still_works(full: Machine) -> None:

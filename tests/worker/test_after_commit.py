@@ -1,4 +1,4 @@
-"""What the flusher does only behind its commit: tell those who wait, and trim what it has written, nothing more."""
+"""What the flusher does with its commit or behind it, never before: move the cursor, tell who waits, trim."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ import psycopg
 import pytest
 import redis
 
+from engine.journal import JournalReader
 from persistence.database_url import psycopg_url
-from tests.worker.conftest import RunningFlusher
+from persistence.flush_plan import FlushPlan
+from persistence.journal_entries import read_entry
+from persistence.ledger_writer import CursorMoved, LedgerWriter
+from tests.worker.conftest import Rows, RunningFlusher
 from tests.worker.handmade_journal import KEYS, HandmadeJournal
 from worker.flusher import FlusherSettings
 
@@ -62,3 +66,31 @@ def test_what_came_during_a_flush_is_not_trimmed_with_it(
     assert came.wait(10)
     flushed()
     assert redis_client.xlen(KEYS.journal) >= 1
+
+
+def test_a_flush_that_begins_where_another_ended_is_refused(
+    journal: HandmadeJournal, redis_client: redis.Redis, database_url: str, rows: Rows
+) -> None:
+    """Even when nothing else would notice: a changed setting is in no append-only table."""
+    writers = [LedgerWriter(database_url, 0) for _ in range(2)]
+    journal.adjust({"A": 1})
+    journal.flush()
+    journal.configure("A", safety_stock=1)
+    journal.flush()
+    (first, second) = [read_entry(*found) for found in JournalReader(redis_client, 0).read("0-0", 10, 0)]
+    slow_cursor, slow_book = writers[1].load()
+
+    for entry in (first, second):
+        plan = FlushPlan(0, *writers[0].load())
+        plan.add(entry)
+        writers[0].write(plan)
+
+    late = FlushPlan(0, slow_cursor, slow_book)
+    late.add(first)
+    late.archive.clear()
+    late.ledger.clear()
+    with pytest.raises(CursorMoved):
+        writers[1].write(late)
+    assert rows.seq() == journal.seq
+    for writer in writers:
+        writer.close()

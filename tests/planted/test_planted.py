@@ -1,0 +1,90 @@
+"""The runner of planted bugs: that every fault is current, that it catches, and that it can fail."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.planted import run
+from tests.planted.changes import Change, Outdated, changed
+from tests.planted.copies import NOT_COPIED, ROOT, Copy, CopyNotUsed
+from tests.planted.faults import FAULTS, Fault
+
+CHECK = "tests/scripts/test_confirm.py::test_around_the_deadline"
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_is_current(fault: Fault) -> None:
+    texts: dict[str, str] = {}
+    for change in fault.changes:
+        text = texts.get(change.file) or (ROOT / change.file).read_text(encoding="utf-8")
+        texts[change.file] = changed(text, change)
+        if change.file.endswith(".py"):
+            compile(texts[change.file], change.file, "exec")
+    for check in fault.checks:
+        assert (ROOT / check.partition("::")[0]).exists()
+
+
+def test_there_are_enough_and_no_two_alike() -> None:
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 25
+    assert {fault.changes[0].file.split("/")[0] for fault in FAULTS} == {
+        "lua", "engine", "persistence", "worker", "inventory", "api",
+    }  # fmt: skip
+
+
+def test_a_text_that_is_gone_is_said_loudly() -> None:
+    for text in ("other", "one two one"):
+        with pytest.raises(Outdated):
+            changed(text, Change("file", "one", "two"))
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    return Copy(tmp_path_factory.mktemp("planted") / "copy")
+
+
+def quick(name: str) -> Fault:
+    (found,) = [fault for fault in FAULTS if fault.name == name]
+    return found
+
+
+def test_a_fault_is_caught_and_a_change_that_does_no_harm_is_missed(copy: Copy) -> None:
+    fault = quick("deadline off by one")
+    caught = copy.check([CHECK], fault.changes)
+    assert caught.failed.startswith(CHECK)
+    assert "assert" in caught.said
+    file = fault.changes[0].file
+    assert (copy.folder / file).read_bytes() == (ROOT / file).read_bytes()
+
+    harmless = Change(file, "now >= record[DEADLINE]", "record[DEADLINE] <= now")
+    missed = run.Caught(Fault("harmless", "", (harmless,), (CHECK,)), copy.check([CHECK], [harmless]))
+    assert missed.check.failed == ""
+    assert "**nothing**" in run.table([missed])
+
+
+def test_a_fault_in_python_is_caught(copy: Copy) -> None:
+    fault = quick("a reader that comes back skips the rest of a batch")
+    assert "test_outgoing.py" in copy.check(fault.checks, fault.changes).failed
+
+
+def test_checks_that_fail_anyway_are_refused(tmp_path: Path) -> None:
+    failing = Fault("none", "", (), ("tests/scripts/test_no_such_file.py",))
+    with pytest.raises((run.BaselineFailed, CopyNotUsed)):
+        run.plant([failing], 1, tmp_path, Console(file=io.StringIO()), committed=False)
+
+
+def test_sources_of_the_checkout_are_noticed(tmp_path: Path) -> None:
+    """An editable install gives what the copy has not: then the fault would not be in what was checked."""
+    other = Copy(tmp_path / "copy")
+    shutil.rmtree(other.folder / "lua")
+    with pytest.raises(CopyNotUsed):
+        other.check([CHECK])
+
+
+def test_what_a_copy_leaves_out_is_nothing_it_needs() -> None:
+    left_out = NOT_COPIED(str(ROOT), [path.name for path in ROOT.iterdir()])
+    assert not left_out & {"tests", "lua", "engine", "docs", "pyproject.toml"}
