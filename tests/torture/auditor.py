@@ -8,31 +8,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from math import inf
 from typing import Any
 
-from msgspec import Struct
-
 from engine.events import Amended, Confirmed, Event, Expired, Released, Reserved, event_lines
-from tests.torture.calls import Call, lines_of
+from tests.torture.calls import Allowed, Answered, Call, lines_of
 from tests.torture.evidence import Evidence, StoredReservation
 
-WAIT_FOR_THE_LEDGER = ("order", "cancel", "adjust")
-"""They are answered once Postgres has them, whatever the level: no loss of Redis may undo them."""
 ENDS = {"confirm": "COMPLETED", "order": "COMPLETED", "release": "CANCELLED"}
-
-
-class Allowed(Struct, frozen=True):
-    """What a fault may do that would else be an objection."""
-
-    lost_after_s: float | None = None
-    """Answers given after this moment (monotonic) may be forgotten; None: none may."""
-    lost_until_s: float = inf
-    """Those given after this one may not."""
-    early_expiry: bool = False
-    """The wall clock was moved: a hold may end before those who look at other clocks expect it."""
-    quarantined: int = 0
-    """Entries that were put into the journal by hand and must be set aside."""
 
 
 class Auditor:
@@ -60,14 +42,10 @@ class Auditor:
     @staticmethod
     def _as_believed(call: Call, allowed: Allowed) -> Call:
         """A call whose answer may be forgotten counts as one without an answer."""
-        if allowed.lost_after_s is None or call.verb in WAIT_FOR_THE_LEDGER:
-            return call
-        tries = []
-        for one in call.tries:
-            if one.outcome == "done" and allowed.lost_after_s <= one.answered_s <= allowed.lost_until_s:
-                tries.append(type(one)(one.sent_s, one.answered_s, 0, "", None, False))
-            else:
-                tries.append(one)
+        tries = [
+            Answered(one.sent_s, one.answered_s, 0, "", None, False) if allowed.forgets(call, one) else one
+            for one in call.tries
+        ]
         return Call(call.number, call.verb, call.keyed, call.lines, call.reservation_ids, call.order_id, tries)
 
     def judge(self) -> list[str]:

@@ -5,6 +5,7 @@ Owns what an answer means to whoever asked: done, refused, or not known. Never l
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Literal
 
 import msgspec
@@ -13,6 +14,9 @@ from runtime.wire import WireAnswer
 
 Verb = Literal["reserve", "amend", "confirm", "release", "order", "cancel", "adjust"]
 Outcome = Literal["done", "refused", "unknown"]
+
+WAIT_FOR_THE_LEDGER = ("order", "cancel", "adjust")
+"""They are answered once Postgres has them, whatever the level: no loss of Redis may undo them."""
 
 UNDONE_503 = frozenset({"store-unavailable", "not-ready", "overloaded", "reservation-state-unknown"})
 """503s by which the service says that nothing was changed."""
@@ -63,6 +67,25 @@ class Call(msgspec.Struct):
     def unknown(self) -> bool:
         """Nobody has said yet whether it happened."""
         return self.done is None and (not self.tries or self.tries[-1].outcome == "unknown")
+
+
+class Allowed(msgspec.Struct, frozen=True):
+    """What a fault may do that would else be an objection."""
+
+    lost_after_s: float | None = None
+    """Answers given after this moment (monotonic) may be forgotten; None: none may."""
+    lost_until_s: float = inf
+    """Those given after this one may not."""
+    early_expiry: bool = False
+    """The wall clock was moved: a hold may end before those who look at other clocks expect it."""
+    quarantined: int = 0
+    """Entries that were put into the journal by hand and must be set aside."""
+
+    def forgets(self, call: Call, answer: Answered) -> bool:
+        """That this was done need not be true any more."""
+        if self.lost_after_s is None or call.verb in WAIT_FOR_THE_LEDGER or answer.outcome != "done":
+            return False
+        return self.lost_after_s <= answer.answered_s <= self.lost_until_s
 
 
 def answered(answer: WireAnswer) -> Answered:

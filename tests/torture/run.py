@@ -87,10 +87,10 @@ async def run(
         await asyncio.gather(*people)
         if not scene.world_is_over:
             await world.settled()
-            await shop.resolve()
+            await shop.resolve(scene.allowed)
             await _quiet(world, shop)
             objections += await _judge(world, shop, scene, before, depth)
-            events = position(world)[1] - before[0][1]
+            events = max(0, position(world)[1] - before[0][1])
         objections += scene.objections
         if objections:
             verdict = "broken"

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from tests.torture.calls import Answered, Call, Verb, answered
+from tests.torture.calls import Allowed, Answered, Call, Verb, answered
 from tests.torture.world import NotSettled, World
 
 SHOPPERS = 10
@@ -68,31 +68,34 @@ class Shop:
         people.append(self._keep_stock(random.Random(self._rng.random())))
         return [asyncio.create_task(person) for person in people]
 
-    async def resolve(self) -> None:
+    async def resolve(self, allowed: Allowed) -> None:
         """When all is well again: ask until everything that may be repeated is known, and let go of what is held.
 
         Raises NotSettled when something stays unknown.
         """
         # What was sent and not heard of may arrive late, even after a refusal of its repeat: only now that all is well
-        # is a refusal the last word.
+        # is a refusal the last word. What may have been forgotten is asked for again as well.
         open_calls = [
             call
             for call in self.calls
-            if call.keyed and call.done is None and any(one.outcome == "unknown" for one in call.tries)
+            if call.keyed
+            and not _firmly_done(call, allowed)
+            and any(one.outcome == "unknown" or allowed.forgets(call, one) for one in call.tries)
         ]
         await asyncio.gather(*(self._until_known(call) for call in open_calls))
-        held = {
-            call.done.body["id"]
+        ended = {
+            reservation_id
             for call in self.calls
-            if call.verb == "reserve" and call.done is not None and not self._ended(call.done.body["id"])
+            for reservation_id in call.reservation_ids
+            if call.verb in ("confirm", "release", "order") and _firmly_done(call, allowed)
         }
-        await asyncio.gather(*(self._let_go(reservation_id) for reservation_id in sorted(held)))
-
-    def _ended(self, reservation_id: str) -> bool:
-        return any(
-            reservation_id in call.reservation_ids and call.verb in ("confirm", "release", "order") and call.done
+        held = {
+            one.body["id"]
             for call in self.calls
-        )
+            for one in call.tries
+            if call.verb == "reserve" and one.outcome == "done"
+        }
+        await asyncio.gather(*(self._let_go(reservation_id) for reservation_id in sorted(held - ended)))
 
     async def _let_go(self, reservation_id: str) -> None:
         call = self._call("release", keyed=True, reservation_ids=(reservation_id,))
@@ -248,6 +251,10 @@ class Shop:
         }
         headers = {"Idempotency-Key": f"{self.name}-{call.number}"}
         return self.world.admin.make("POST", "/inventory/adjust", msgspec.json.encode(body), headers)
+
+
+def _firmly_done(call: Call, allowed: Allowed) -> bool:
+    return any(one.outcome == "done" and not allowed.forgets(call, one) for one in call.tries)
 
 
 _REQUESTS: dict[Verb, Callable[[Shop, Call], bytes]] = {

@@ -12,8 +12,8 @@ import pytest
 from msgspec import structs
 
 from engine.events import Adjusted, Amended, Confirmed, Entry, Event, Expired, Released, Reserved
-from tests.torture.auditor import Allowed, Auditor
-from tests.torture.calls import Answered, Call
+from tests.torture.auditor import Auditor
+from tests.torture.calls import Allowed, Answered, Call
 from tests.torture.evidence import Counter, Evidence, LedgerRow, StoredReservation
 
 SKU = "R1-A"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.torture.auditor import Allowed
+from tests.torture.calls import Allowed
 from tests.torture.clock import MovedClock
 from tests.torture.faults.fault import Scene, fault
 from tests.torture.world import World

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
 
-from tests.torture.auditor import Allowed
+from tests.torture.calls import Allowed
 from tests.torture.shoppers import Shop
 from tests.torture.world import Level, World
 

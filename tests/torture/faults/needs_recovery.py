@@ -13,7 +13,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.torture.auditor import Allowed
+from tests.torture.calls import Allowed
 from tests.torture.evidence import position, written
 from tests.torture.faults.fault import Scene, fault
 from tests.torture.world import Level, World
@@ -34,7 +34,9 @@ async def _known_to_the_ledger(scene: Scene) -> float:
     return moment
 
 
-def _may_lose(scene: Scene, after_s: float) -> None:
+async def _may_lose(scene: Scene, after_s: float) -> None:
+    """To be called while nothing is served: answers that were given before may still be on their way."""
+    await asyncio.sleep(0.3)
     until_s = time.monotonic()
     if scene.world.level != "ledger":
         scene.allowed = Allowed(lost_after_s=after_s, lost_until_s=until_s)
@@ -56,14 +58,14 @@ async def _flushall(scene: Scene) -> None:
     after_s = await _known_to_the_ledger(scene)
     with scene.world.client() as client:
         client.flushall()
-    _may_lose(scene, after_s)
+    await _may_lose(scene, after_s)
 
 
 @fault("redis-empty", "Redis is killed and comes back without its files", missing=no_recovery)
 async def _empty(scene: Scene) -> None:
     after_s = await _known_to_the_ledger(scene)
     _down(scene.world)
-    _may_lose(scene, after_s)
+    await _may_lose(scene, after_s)
     shutil.rmtree(scene.world.redis.folder / "appendonlydir")
     scene.world.let_up("redis")
 
@@ -80,7 +82,7 @@ async def _cut(scene: Scene) -> None:
     after_s = time.monotonic()
     await asyncio.sleep(scene.rng.uniform(0.05, 0.5))
     _down(scene.world)
-    _may_lose(scene, after_s)
+    await _may_lose(scene, after_s)
     newest = _newest_file(scene.world)
     whole = newest.stat().st_size
     cut = min(scene.rng.randint(1, 60_000), max(0, whole - size))
@@ -99,7 +101,7 @@ async def _corrupted(scene: Scene) -> None:
     world = scene.world
     after_s = await _known_to_the_ledger(scene)
     _down(world)
-    _may_lose(scene, after_s)
+    await _may_lose(scene, after_s)
     newest = _newest_file(world)
     at = newest.stat().st_size // 2
     with newest.open("r+b") as file:
@@ -131,7 +133,7 @@ async def _old_copy(scene: Scene) -> None:
     await asyncio.sleep(scene.rng.uniform(0.1, 1.0))
     await _known_to_the_ledger(scene)
     _down(world)
-    _may_lose(scene, after_s)
+    await _may_lose(scene, after_s)
     shutil.rmtree(folder)
     copy.rename(folder)
     scene.tell("old files put back")
@@ -151,5 +153,5 @@ async def _promotion(scene: Scene) -> None:
     after_s = await _known_to_the_ledger(scene)
     await asyncio.sleep(scene.rng.uniform(0.0, 0.1))
     _down(world)
+    await _may_lose(scene, after_s)
     await world.promote_replica()
-    _may_lose(scene, after_s)

@@ -12,7 +12,7 @@ from engine.events import SCHEMA
 from engine.keys import partition_keys
 from inventory.reconciliation.reconcile import reconcile
 from inventory.reconciliation.repair import plan_repair, repair
-from tests.torture.auditor import Allowed
+from tests.torture.calls import Allowed
 from tests.torture.evidence import position, written
 from tests.torture.faults.fault import Scene, fault
 
