@@ -1,7 +1,7 @@
 """Many clients on few SKUs, connections cut under them: every answer checked, by the search and by the account.
 
-`HOLDFAST_CHECKED_OPERATIONS=200000` runs longer, `HOLDFAST_CHECKED_SEED=n` sends the same again (not at the same moments),
-`HOLDFAST_CHECKED_KEEP=folder` keeps the histories there, for `python -m tests.checkers FILE`.
+`HOLDFAST_CHECKED_OPERATIONS=200000` runs longer, `HOLDFAST_CHECKED_SEED=n` sends the same again (at other
+moments), `HOLDFAST_CHECKED_KEEP=folder` keeps the histories there, for `python -m tests.checkers FILE`.
 """
 
 from __future__ import annotations

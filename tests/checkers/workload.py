@@ -57,6 +57,8 @@ class Shoppers:
         self._seed = seed
         self._known: deque[Known] = deque(maxlen=30)
         self._bases = self._runs = 0
+        self._brief: deque[Known] = deque(maxlen=200)
+        """Holds of a second: somebody must still ask for them when that is over."""
         self._weights = {verb: weight for verb, weight in _VERBS.items() if verbs is None or verb in verbs}
         self.left = 0
 
@@ -85,7 +87,7 @@ class Shoppers:
             units = tuple((sku, dice.randint(5, 9) if operation == "set" else number) for sku, number in lines)
             await self._send(client, dice, verb, self._base(), units, operation=operation)
         elif self._known:
-            hold = dice.choice(self._known)
+            hold = dice.choice(self._brief if self._brief and dice.random() < 0.1 else self._known)
             more: dict[str, object] = {}
             lines = ()
             if verb == "confirm":
@@ -108,7 +110,10 @@ class Shoppers:
             elif answer.status != UNKNOWN or dice.random() < 0.2:
                 break
         if verb == "reserve" and answer.status in {"ok", "replayed"} and answer.held:
-            self._known.append(Known(base, int(answer.id[24:], 16), answer.held))
+            known = Known(base, int(answer.id[24:], 16), answer.held)
+            self._known.append(known)
+            if more["ttl_ms"] == SHORTEST_TTL_MS:
+                self._brief.append(known)
         elif verb == "reserve" and answer.status == UNKNOWN:
             return
         elif dice.random() < 0.05:

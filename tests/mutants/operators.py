@@ -49,6 +49,10 @@ _SWAPS: Final = {
 }
 
 
+WRITER: Final = "lib/store.lua"
+"""Where the order of two calls is the order of two writes; elsewhere deciding only takes notes."""
+
+
 class Mutant(Struct, frozen=True):
     """One change: `text` is the whole file with it."""
 
@@ -95,7 +99,7 @@ def _mutants(path: Path, folder: Path) -> Iterator[Mutant]:
     file = path.relative_to(folder).as_posix()
     alike: Counter[str] = Counter()
     seen: set[str] = set()
-    for edit in sorted(_edits(text), key=lambda edit: (edit.start, edit.end, edit.kind, edit.new)):
+    for edit in sorted(_edits(text, file == WRITER), key=lambda edit: (edit.start, edit.end, edit.kind, edit.new)):
         changed = text[: edit.start] + edit.new + text[edit.end :]
         if changed in seen or changed == text:
             continue
@@ -129,7 +133,7 @@ def _tokens(text: str) -> list[_Token]:
     return tokens
 
 
-def _edits(text: str) -> Iterator[_Edit]:
+def _edits(text: str, writes: bool) -> Iterator[_Edit]:
     tokens = _tokens(text)
     depths = _depths(tokens)
     for i, token in enumerate(tokens):
@@ -140,7 +144,7 @@ def _edits(text: str) -> Iterator[_Edit]:
                 yield _Edit("operator", token.start, token.end, other)
         if token.kind == "keyword":
             yield from _other_flow(text, tokens, depths, i)
-    yield from _other_statements(text, _statements(tokens, depths))
+    yield from _other_statements(text, _statements(tokens, depths), writes)
 
 
 def _other_numbers(tokens: list[_Token], i: int) -> Iterator[_Edit]:
@@ -173,7 +177,7 @@ def _other_flow(text: str, tokens: list[_Token], depths: list[int], i: int) -> I
             yield _Edit("drop return", token.start, following.start, "")
 
 
-def _other_statements(text: str, statements: list[_Statement]) -> Iterator[_Edit]:
+def _other_statements(text: str, statements: list[_Statement], writes: bool) -> Iterator[_Edit]:
     for n, statement in enumerate(statements):
         yield _Edit("drop statement", statement.start, statement.end, "")
         if statement.is_call and statement.depth > 0:
@@ -183,24 +187,31 @@ def _other_statements(text: str, statements: list[_Statement]) -> Iterator[_Edit
         after = statements[n + 1]
         between = text[statement.end : after.start]
         first, second = text[statement.start : statement.end], text[after.start : after.end]
-        if not between.strip() and after.depth == statement.depth and _depend(first, second):
+        both_write = writes and statement.is_call and after.is_call
+        if not between.strip() and after.depth == statement.depth and (both_write or _depend(first, second)):
             yield _Edit("reorder", statement.start, after.end, second + between + first)
 
 
 def _depend(first: str, second: str) -> bool:
-    """Whether the order of two statements can matter: one sets what the other names, or both do something by a call."""
-    sets = [_names_set(statement) for statement in (first, second)]
-    names = [{token.text for token in _tokens(statement) if token.kind == "name"} for statement in (first, second)]
-    return bool(sets[0] & names[1] or sets[1] & names[0]) or not any(sets)
+    """Whether the order of two statements can matter because one sets what the other names."""
+    return _sets_what_is_named(first, second) or _sets_what_is_named(second, first)
 
 
-def _names_set(statement: str) -> set[str]:
-    """What an assignment changes: the outermost name of each of its targets."""
+def _sets_what_is_named(one: str, other: str) -> bool:
+    tokens = _tokens(other)
+    pairs = zip(tokens, [*tokens[1:], None], strict=True)
+    whole = {token.text for token, after in pairs if token.kind == "name" and (after is None or after.text != "[")}
+    return any(target in other or target.partition("[")[0] in whole for target in _targets(one))
+
+
+def _targets(statement: str) -> list[str]:
+    """What an assignment sets, as it stands there; nothing for a call."""
     tokens = _tokens(statement)
     depths = _depths(tokens)
     equals = next((i for i, token in enumerate(tokens) if token.text == "=" and not depths[i]), 0)
-    heads = [i for i in range(equals) if i == 0 or (tokens[i - 1].text == "," and not depths[i])]
-    return {tokens[i].text for i in heads}
+    starts = [i for i in range(equals) if i == 0 or (tokens[i - 1].text == "," and not depths[i])]
+    ends = [*(i - 2 for i in starts[1:]), equals - 1]
+    return [statement[tokens[i].start : tokens[j].end] for i, j in zip(starts, ends, strict=True)] if equals else []
 
 
 def _depths(tokens: list[_Token]) -> list[int]:

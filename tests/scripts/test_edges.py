@@ -267,3 +267,20 @@ def test_a_hold_that_this_batch_has_ended_is_no_damage(shop: Machine) -> None:
     other = shop.reserve("A=1")
     ended, late = shop.run(Release(*address(other), "shop", "shop"), shop.expiring(other))
     assert (ended.status, late.status) == ("ok", "not_active")
+
+
+# -- several lines
+
+
+def test_several_lines_of_exactly_what_is_there(shop: Machine) -> None:
+    assert shop.reserve("A=10,B=6").status == "insufficient_stock"
+    assert shop.reserve("A=10,B=5").status == "ok"
+    assert (shop.counters("A"), shop.counters("B")) == ((10, 10), (5, 5))
+
+
+@pytest.mark.parametrize(
+    "lines", [[("A", 0, 11), ("B", 1, 0)], [("B", 1, 0), ("A", 0, 11)], [("A", 0, -1), ("B", 1, 0)]]
+)
+def test_a_repair_of_which_one_line_cannot_be(shop: Machine, lines: list[tuple[str, int, int]]) -> None:
+    assert shop.repair(*lines).status == "inconsistent"
+    assert (shop.counters("A"), shop.counters("B")) == ((10, 0), (5, 0))
