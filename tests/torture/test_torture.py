@@ -36,7 +36,7 @@ async def test_every_promise_is_kept(level: Level) -> None:
     assert broken == []
     assert code == 0
     felt = [report for report in torture.reports if report.unknown]
-    assert len(felt) > len(torture.reports) / 4, "hardly a fault was felt: this proves nothing"
+    assert len(felt) >= 3, "hardly a fault was felt: this proves nothing"
     # What cannot be done on this machine is told, counts for nothing, and another fault has its turn.
     assert len(torture.reports) == SPREAD[level]
 
@@ -48,7 +48,10 @@ def test_the_page_lists_every_fault() -> None:
 
 
 def _chosen(level: Level, seed: int) -> list[str]:
-    """The levels share the faults, so that each of them runs at least once."""
-    names = sorted(QUICK)
-    random.Random(seed).shuffle(names)
-    return names[: SPREAD[level]] if level == "journal" else names
+    """Journal and fsync share the faults, so that each of them runs at least once; ledger takes some of all."""
+    names = [name for name in sorted(QUICK) if level in ALL[name].levels]
+    if level == "ledger":
+        return random.Random(seed).sample(names, len(names))
+    others = [name for name in sorted(QUICK) if "fsync" in ALL[name].levels]
+    of_fsync = others[1::2]
+    return of_fsync if level == "fsync" else [name for name in names if name not in of_fsync]
