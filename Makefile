@@ -10,9 +10,12 @@ STAMP := .venv/installed
 TEST_PROCESSES ?= 2
 # Further arguments for `up`, `test`, `demo` and `bench`, such as ARGS="--port 9000" or ARGS="-k flusher".
 ARGS ?=
+# How many faults `make torture` runs, and how long `make soak` lasts.
+RUNS ?= 60
+MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test check lint types imports lua-lint contract audit-deps planted mutants demo bench lock clean
+.PHONY: help install up test check lint types imports lua-lint contract audit-deps planted mutants torture soak demo bench lock clean
 
 help: ## list the targets
 	@echo "Holdfast: an inventory reservation engine. Targets:"
@@ -59,6 +62,12 @@ planted: $(STAMP) ## plant each of our known bugs in a copy of the project: a te
 
 mutants: $(STAMP) ## try every small change to the Lua state machine against its tests (ARGS="--sample 200 --seed 1")
 	$(BIN)/python -m tests.mutants $(ARGS)
+
+torture: $(STAMP) ## faults against real services, each judged; RUNS=1200 for a long one, ARGS="--list" for the list
+	$(BIN)/python -m tests.torture --runs $(RUNS) $(ARGS)
+
+soak: $(STAMP) ## one service under load, a fault every 20 s, for MINUTES=10: promises kept, memory flat
+	$(BIN)/python -m tests.torture.soak --minutes $(MINUTES) $(ARGS)
 
 demo: $(STAMP) ## play the sample of a real shop's orders through a throw-away service, then hold it against the file
 	$(BIN)/holdfast replay --embedded $(ARGS)
