@@ -264,8 +264,7 @@ async def _settled(inventory: Inventory, approval: Approval) -> Approval:
         return approval
     _log.warning("an interrupted approval is carried to its end", approval=approval.id, intent_of=approval.intent.by)
     # The engine forgets with the idempotency window, and with a rebuild; the ledger does not.
-    state = await inventory.engine.journal_state()
-    await inventory.committed(state.seq)
+    await inventory.caught_up()
     made = await approvals.made_event(inventory.database, approval, *adjustments.ledger_marks(approval.kind))
     if made is not None:
         return await _write_outcome(inventory, approval.id, *made)

@@ -63,11 +63,20 @@ class Inventory(Struct, frozen=True):
         """Of the state that the engine serves."""
         return self.engine.epoch
 
-    async def committed(self, seq: int, epoch: int | None = None) -> None:
-        """Return once the ledger has event `seq` of `epoch` (None: the present one).
+    async def committed(self, seq: int, epoch: int) -> None:
+        """Return once the ledger has event `seq` of `epoch`: both as the answer told them, for the epoch may have ended
+        since.
 
-        Raises LedgerLate when that takes longer than allowed, or the epoch has ended meanwhile.
+        Raises LedgerLate when that takes longer than allowed, or the epoch ended without it.
         """
         wait_s = self.settings.ledger_timeout_s
-        if not await self.watermark.reached(PARTITION, self.epoch if epoch is None else epoch, seq, wait_s):
+        if not await self.watermark.reached(PARTITION, epoch, seq, wait_s):
             raise LedgerLate
+
+    async def caught_up(self) -> None:
+        """Return once the ledger has everything that was in the journal when this was called.
+
+        Raises LedgerLate, Unavailable.
+        """
+        state = await self.engine.journal_state()
+        await self.committed(state.seq, state.epoch)

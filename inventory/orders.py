@@ -130,7 +130,7 @@ async def _confirm(inventory: Inventory, reporter: Reporter, ids: list[str], ord
         raise ReservationNotActive(result.reservations[0], result.now_ms)
     if result.status not in {"ok", "replayed"}:
         raise ReservationStateUnknown
-    await inventory.committed(result.seq)
+    await inventory.committed(result.seq, result.epoch)
     return result
 
 
@@ -145,7 +145,7 @@ async def _sold_long_ago(
     missing = [(one, result) for one, result in zip(ids, results, strict=True) if result.status != "ok"]
     if missing:
         # What Redis has let go was over long ago, but a flusher may be behind even that.
-        await inventory.committed(missing[-1][1].seq)
+        await inventory.committed(missing[-1][1].seq, missing[-1][1].epoch)
     found = {}
     for reservation_id, result in missing:
         stored = await stored_reservation(inventory.database, reservation_id, reporter.owner, result.now_ms)
@@ -160,8 +160,7 @@ async def _sold_long_ago(
 
 
 async def _cancelled(inventory: Inventory, reporter: Reporter, event: OrderCancelled) -> OrderOutcome:
-    state = await inventory.engine.journal_state()
-    await inventory.committed(state.seq)
+    await inventory.caught_up()
     ledger = await orders.ledger_of(inventory.database, event.order_id)
     sold = await _reservations_of(inventory, event.order_id) if ledger is not None else []
     if ledger is None or not any(one.sold for one in ledger.units):
@@ -184,7 +183,7 @@ async def _put_back_all(inventory: Inventory, actor: str, order_id: str, reason:
     """
     async with order_lock(inventory.database, order_id):
         # Whoever held the lock before may have died with a change made and not yet in the ledger.
-        await inventory.committed((await inventory.engine.journal_state()).seq)
+        await inventory.caught_up()
         while True:
             ledger = await orders.ledger_of(inventory.database, order_id)
             if ledger is None:
@@ -213,7 +212,7 @@ async def _put_back(inventory: Inventory, actor: str, ledger: OrderLedger, reaso
         raise UnknownSku(result.skus)
     if result.status not in {"ok", "replayed"}:
         raise ReservationStateUnknown
-    await inventory.committed(result.seq)
+    await inventory.committed(result.seq, result.epoch)
 
 
 async def _reservations_of(inventory: Inventory, order_id: str) -> list[Reservation]:

@@ -42,6 +42,8 @@ class PutProducts(Struct, frozen=True):
     """Whether each was new to the engine."""
     seq: int
     """Once the ledger has passed it, all of this is in Postgres."""
+    epoch: int
+    """Of `seq`."""
 
 
 async def put_product(inventory: Inventory, change: ProductChange, actor: str) -> tuple[Product, bool]:
@@ -50,7 +52,7 @@ async def put_product(inventory: Inventory, change: ProductChange, actor: str) -
     Raises StockLimit, LedgerLate, Unavailable, DatabaseUnavailable.
     """
     put = await put_products(inventory, [change], actor)
-    await inventory.committed(put.seq)
+    await inventory.committed(put.seq, put.epoch)
     return put.products[0], put.created[0]
 
 
@@ -76,10 +78,9 @@ async def put_products(inventory: Inventory, changes: Sequence[ProductChange], a
         ]
     )
     _check(results)
+    epoch, seq = max(((result.epoch, result.seq) for result in results), default=(0, 0))
     return PutProducts(
-        tuple(put[change.sku] for change in changes),
-        tuple(result.created for result in results),
-        max((result.seq for result in results), default=0),
+        tuple(put[change.sku] for change in changes), tuple(result.created for result in results), seq, epoch
     )
 
 

@@ -26,8 +26,7 @@ async def check_return(inventory: Inventory, order_id: str, lines: Sequence[tupl
     too much, LedgerLate, Unavailable, DatabaseUnavailable.
     """
     # The ledger is a moment behind. What was sold or came back up to now must be in it, or it would not be counted.
-    state = await inventory.engine.journal_state()
-    await inventory.committed(state.seq)
+    await inventory.caught_up()
     ledger = await orders.ledger_of(inventory.database, order_id)
     if ledger is None or not any(units.sold for units in ledger.units):
         return False

@@ -176,9 +176,8 @@ async def _show_repaired(inventory: Inventory, outcomes: tuple[Repaired, ...]) -
         Shown.print(f"  {outcome.what}: {outcome.outcome}{at}", markup=False)
     if not outcomes:
         Shown.print("  nothing: it was put right meanwhile")
-    seq = max((outcome.seq for outcome in outcomes), default=0)
     try:
-        await inventory.committed(seq)
+        await inventory.caught_up()
     except LedgerLate:
         Shown.print("  the ledger has not got there yet; is a worker running?", style="yellow")
     Shown.print()

@@ -216,13 +216,6 @@ class Hot:
             await asyncio.wait(self._tasks, timeout=self.settings.ledger_timeout_s)
 
 
-async def wait_for_ledger(services: Services, seq: int) -> None:
-    """Return once the ledger's cursor has passed `seq`; raises Problem `durability-unknown` on a timeout."""
-    settings = services.settings
-    if not await services.watermark.reached(PARTITION, services.engine.epoch, seq, settings.ledger_timeout_s):
-        raise Problem("durability-unknown")
-
-
 _ANY: Final = b"*"
 """Stands in a routing table for every method that has no endpoint of its own."""
 

@@ -89,18 +89,20 @@ async def _check(inventory: Inventory, file: BinaryIO, name: str) -> tuple[Tally
 async def _put(inventory: Inventory, file: BinaryIO, name: str, caller: str) -> None:
     """Read the file again, which is good, and put its products, never far ahead of the ledger."""
     tally, seen = Tally(), SeenSkus()
-    ahead: deque[int] = deque()
+    ahead: deque[tuple[int, int]] = deque()
+    """(sequence number, epoch) of each batch the ledger may not have yet."""
     columns: Columns | None = None
     async for batch in batches(read_records(file, name, inventory.settings.import_max_rows)):
         if columns is None:
             columns = _columns(batch.pop(0), tally)
         changes = [change for record in batch if (change := _change(columns, record, tally, seen)) is not None]
         if changes:
-            ahead.append((await put_products(inventory, changes, caller)).seq)
+            put = await put_products(inventory, changes, caller)
+            ahead.append((put.seq, put.epoch))
         if len(ahead) > BATCHES_AHEAD:
-            await inventory.committed(ahead.popleft())
+            await inventory.committed(*ahead.popleft())
     if ahead:
-        await inventory.committed(ahead[-1])
+        await inventory.committed(*ahead[-1])
 
 
 def _columns(header: Record, tally: Tally) -> Columns:

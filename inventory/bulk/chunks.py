@@ -50,17 +50,19 @@ async def flip_all(inventory: Inventory, imported: Import, *, applied: bool, pro
     if not heads:
         return
     # What another run has sent may still be on its way to the ledger, which tells what has been flipped.
-    await inventory.committed((await inventory.engine.journal_state()).seq)
+    await inventory.caught_up()
     flips = await import_rows.ledger_rows(inventory.database, imported.id, [head.sku for head in heads])
-    done, seq = 0, 0
+    done = 0
+    sent: Result | None = None
     for number, head in enumerate(heads, 1):
         rows = await import_rows.chunk(inventory.database, imported.id, head, CHUNK_LINES)
         count = flips.get(head.sku, 0)
         if (count % 2 == 1) != applied:
-            seq = await _flip(inventory, imported, head, rows, count)
+            sent = await _flip(inventory, imported, head, rows, count)
         done += len(rows)
         if number % COMMIT_EVERY == 0 or number == len(heads):
-            await inventory.committed(seq)
+            if sent is not None:
+                await inventory.committed(sent.seq, sent.epoch)
             await progress(done)
 
 
@@ -77,8 +79,8 @@ async def _heads(inventory: Inventory, imported: Import, applied: bool) -> list[
 
 async def _flip(
     inventory: Inventory, imported: Import, head: ChunkHead, rows: tuple[ImportRow, ...], count: int
-) -> int:
-    """Flip one chunk that has been flipped `count` times; the sequence number that holds it. Raises Refused."""
+) -> Result:
+    """Flip one chunk that has been flipped `count` times; the engine's answer. Raises Refused."""
     base = derived_base("import", imported.id, f"{head.takes}:{head.first_row}:{count}")
     applying = count % 2 == 0
     # One chunk of counts says what the shelf holds at one instant: the stock must be what the preview saw. Of several
@@ -100,7 +102,7 @@ async def _flip(
     )
     if result.status not in {Status.OK, Status.REPLAYED}:
         raise Refused(await _failure(inventory, rows, result))
-    return result.seq
+    return result
 
 
 def _exact_line(row: ImportRow) -> tuple[str, AdjustOperation, int]:

@@ -146,7 +146,7 @@ async def _apply(inventory: Inventory, imported: Import) -> None:
 
 async def _is_untouched(inventory: Inventory, imported: Import) -> bool:
     """True if no chunk of the import has ever been applied."""
-    await inventory.committed((await inventory.engine.journal_state()).seq)
+    await inventory.caught_up()
     return not await import_rows.has_ledger_rows(inventory.database, imported.id)
 
 
