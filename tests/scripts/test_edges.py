@@ -350,3 +350,16 @@ def test_a_change_is_no_hold(shop: Machine, verb: str) -> None:
         bases=[base],
     )
     assert statuses == ["unknown_reservation"] * 5
+
+
+def test_every_line_of_an_adjustment_that_is_short_is_named(shop: Machine) -> None:
+    result = shop.adjust(("A", "remove", 11), ("B", "remove", 6))
+    assert [(short.sku, short.requested, short.available) for short in result.shortages] == [("A", 11, 10), ("B", 6, 5)]
+
+
+@pytest.mark.parametrize("first", ["A", "B"])
+def test_an_adjustment_of_which_one_line_is_too_much(shop: Machine, first: str) -> None:
+    shop.adjust(("A", "set", 10**12))
+    lines = [("A", "add", 1), ("B", "add", 1)]
+    assert shop.adjust(*(lines if first == "A" else lines[::-1])).status == "stock_limit"
+    assert (shop.counters("A"), shop.counters("B")) == ((10**12, 0), (5, 0))
