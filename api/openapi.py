@@ -1,6 +1,6 @@
 """The OpenAPI document: schemas from the structs that decode and encode, hot operations beside FastAPI's own.
 
-Owns how an operation is described. The structs stand in schemas*.py and hot/decode.py, examples in examples.py.
+Owns how an operation is described. The structs stand in schemas/ and hot/decode.py, examples in examples.py.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import msgspec
 from fastapi import FastAPI
 from msgspec import Struct
 
-import api
 from api import schemas
 from api.examples import EXAMPLES
 from api.hot import decode
 from api.problems import KINDS, PROBLEM_JSON, TYPE_PREFIX
+from api.schemas import shop
 
 REF: Final = "#/components/schemas/{name}"
 BEARER: Final[list[dict[str, list[str]]]] = [{"apiKey": []}]
@@ -30,14 +30,14 @@ BODY: Final = ("malformed-json", "payload-too-large", "unsupported-media-type", 
 
 
 def _topics() -> list[ModuleType]:
-    """The modules schemas_<topic>.py: a topic that adds one need not be named anywhere else."""
-    names = sorted(module.name for module in pkgutil.iter_modules(api.__path__))
-    return [importlib.import_module(f"api.{name}") for name in names if name.startswith("schemas_")]
+    """The modules of schemas/: a topic that adds one need not be named anywhere else."""
+    names = sorted(module.name for module in pkgutil.iter_modules(schemas.__path__))
+    return [importlib.import_module(f"{schemas.__name__}.{name}") for name in names]
 
 
 _STRUCTS: Final = [
     value
-    for module in (schemas, decode, *_topics())
+    for module in (decode, *_topics())
     for value in vars(module).values()
     if isinstance(value, type) and issubclass(value, Struct) and value is not Struct
 ]
@@ -106,7 +106,7 @@ def responses(answers: dict[int, Any], problems: tuple[str, ...]) -> dict[int | 
             "description": ", ".join(f"`{code}`" for code in codes),
             "content": {
                 PROBLEM_JSON.decode(): {
-                    "schema": _reference(schemas.ProblemView),
+                    "schema": _reference(shop.ProblemView),
                     "examples": {code: _problem_example(code) for code in codes},
                 }
             },
@@ -158,7 +158,7 @@ def _hot(tag: str, name: str, summary: str, text: str, **kwargs: Any) -> dict[st
 
 def hot_paths() -> dict[str, dict[str, Any]]:
     """The hot operations, which FastAPI does not know."""
-    view = schemas.ReservationView
+    view = shop.ReservationView
     ended = ("reservation-not-active", "reservation-expired", "unknown-reservation", "reservation-state-unknown",
              "durability-unknown")  # fmt: skip
     short = ("insufficient-stock", "unknown-sku", "product-inactive", "durability-unknown")
@@ -177,7 +177,7 @@ def hot_paths() -> dict[str, dict[str, Any]]:
         },
         "/inventory/reserve/batch": {
             "post": _hot(tag, "reserve_batch", "Hold stock for many", "Up to 1,000 independent reservations.",
-                         answers={200: schemas.BatchView}, body=decode.BatchBody, problems=("durability-unknown",)),
+                         answers={200: shop.BatchView}, body=decode.BatchBody, problems=("durability-unknown",)),
         },
         "/inventory/reserve/{id}": {
             "get": _hot(tag, "read", "Look at a reservation", "Also one that ended long ago.",
@@ -196,12 +196,12 @@ def hot_paths() -> dict[str, dict[str, Any]]:
         },
         "/inventory/availability/{sku}": {
             "get": _hot("availability", "availability", "What can be held of one SKU", "Due holds count as given back.",
-                        answers={200: schemas.AvailabilityView}, parameters=(sku, quantity),
+                        answers={200: shop.AvailabilityView}, parameters=(sku, quantity),
                         problems=("unknown-sku",)),
         },
         "/inventory/availability": {
             "get": _hot("availability", "availability_many", "What can be held of several SKUs", "Up to 200.",
-                        answers={200: schemas.AvailabilityList}, parameters=(skus, quantity),
+                        answers={200: shop.AvailabilityList}, parameters=(skus, quantity),
                         problems=("unknown-sku",)),
         },
     }  # fmt: skip

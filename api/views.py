@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from api.hot.respond import seconds_left, timestamp
-from api.schemas import (
+from api.schemas.shop import (
     LevelView,
     Line,
     ProductView,

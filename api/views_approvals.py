@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from api.schemas import Line
-from api.schemas_approvals import ApprovalView, AuditView
+from api.schemas.approvals import ApprovalView, AuditView
+from api.schemas.shop import Line
 from api.views import timestamp_of, transaction_view
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from api.openapi import operation
 from api.requests import Cursor, Limit, Reader, ServicesDep, TextFilter, check_filter, json_answer
 from api.routes.ledger import Moment, moment
-from api.schemas_approvals import AuditList
+from api.schemas.approvals import AuditList
 from api.views_approvals import audit_view
 from persistence.queries import admin_audit
 

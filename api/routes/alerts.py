@@ -10,7 +10,7 @@ from api.hot.decode import check_sku
 from api.hot.respond import timestamp
 from api.openapi import operation
 from api.requests import Cursor, Limit, Reader, ServicesDep, StockChanger, TextFilter, json_answer
-from api.schemas_alerts import AlertList, AlertView
+from api.schemas.alerts import AlertList, AlertView
 from inventory.alerts.alert_desk import MAX_ID, AlertNow, list_alerts, resolve
 from persistence.queries.alerts import AlertFilter, AlertStatus
 

@@ -20,7 +20,7 @@ from api.requests import (
     json_answer,
     read_json,
 )
-from api.schemas_approvals import ApprovalList, ApprovalState, ApprovalView, DecisionBody
+from api.schemas.approvals import ApprovalList, ApprovalState, ApprovalView, DecisionBody
 from api.views_approvals import approval_view
 from inventory import approvals
 from persistence.queries import approvals as rows

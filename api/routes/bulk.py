@@ -21,7 +21,7 @@ from api.requests import (
     idempotency_key,
     json_answer,
 )
-from api.schemas_bulk import (
+from api.schemas.bulk import (
     CatalogueImportView,
     ChangeList,
     ChangeView,

@@ -12,8 +12,8 @@ from api.audit import audit_target
 from api.hot.decode import check_sku, check_text
 from api.openapi import IDEMPOTENCY_KEY, operation
 from api.requests import ServicesDep, StockChanger, check_reason, idempotency_key, json_answer, read_json
-from api.schemas import AdjustBody, DamageBody, ReturnBody, ReturnView, TransactionView
-from api.schemas_approvals import PendingView
+from api.schemas.approvals import PendingView
+from api.schemas.shop import AdjustBody, DamageBody, ReturnBody, ReturnView, TransactionView
 from api.views import transaction_view
 from api.views_approvals import approval_view
 from inventory.stock_changes import StockChange, change_stock

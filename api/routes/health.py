@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from api.openapi import operation
 from api.requests import ServicesDep, json_answer
 from api.routes.jobs import job_metrics
-from api.schemas import HealthView, ReadinessView
+from api.schemas.shop import HealthView, ReadinessView
 from engine.errors import Unavailable
 from inventory.context import PARTITION
 from persistence.database import DatabaseUnavailable

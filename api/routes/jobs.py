@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from api.openapi import operation
 from api.problems import Problem
 from api.requests import Limit, Reader, ServicesDep, json_answer
-from api.schemas_jobs import JobList, JobRunList, JobRunView, JobView
+from api.schemas.jobs import JobList, JobRunList, JobRunView, JobView
 from api.views import timestamp_of
 from inventory.job_report import JobReport, JobsReport, report
 from persistence.database import DatabaseUnavailable

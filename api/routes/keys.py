@@ -14,7 +14,7 @@ from api.hot.decode import check_text
 from api.openapi import operation
 from api.problems import Problem
 from api.requests import Admin, Cursor, Limit, ServicesDep, json_answer, read_json
-from api.schemas import KeyBody, KeyList, KeyView, NewKeyView
+from api.schemas.shop import KeyBody, KeyList, KeyView, NewKeyView
 from api.views import timestamp_of
 from persistence.queries.api_keys import ApiKeys
 

@@ -12,7 +12,7 @@ from api.hot.decode import check_sku
 from api.openapi import operation
 from api.problems import invalid
 from api.requests import Cursor, Limit, Reader, ServicesDep, TextFilter, check_filter, json_answer
-from api.schemas import ReservationList, ReservationState, TransactionKind, TransactionList
+from api.schemas.shop import ReservationList, ReservationState, TransactionKind, TransactionList
 from api.views import reservation_view, transaction_view
 from persistence.queries import reservations, transactions
 

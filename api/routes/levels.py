@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from api.openapi import operation
 from api.requests import Cursor, Limit, Reader, ServicesDep, json_answer
-from api.schemas import LevelList
+from api.schemas.shop import LevelList
 from api.views import level_view
 from persistence.queries import levels
 

@@ -13,8 +13,8 @@ from fastapi import APIRouter, Path, Request, Response
 from api.audit import audit_target
 from api.openapi import operation
 from api.requests import Cursor, Limit, Reader, Reserver, ServicesDep, StockChanger, json_answer, read_json
-from api.schemas import OrderBody, OrderView
-from api.schemas_orders import DeadLetterList, DeadLetterState, DeadLetterView
+from api.schemas.orders import DeadLetterList, DeadLetterState, DeadLetterView
+from api.schemas.shop import OrderBody, OrderView
 from api.views import reservation_view, timestamp_of, transaction_view
 from inventory.order_dead_letters import retry
 from inventory.order_events import check_event

@@ -22,7 +22,7 @@ from api.requests import (
     json_answer,
     read_json,
 )
-from api.schemas import ProductBody, ProductList, ProductState, ProductView
+from api.schemas.shop import ProductBody, ProductList, ProductState, ProductView
 from api.views import product_view
 from inventory import products as catalogue
 from persistence.queries import products

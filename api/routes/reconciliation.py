@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from api.hot.respond import timestamp
 from api.openapi import operation
 from api.requests import Reader, ServicesDep, json_answer
-from api.schemas_reconciliation import CheckView, DriftView, ReconciliationView
+from api.schemas.reconciliation import CheckView, DriftView, ReconciliationView
 from inventory.reconciliation.findings import Reconciliation
 from inventory.reconciliation.shared import SharedReconciliation
 

@@ -12,7 +12,7 @@ from api.hot.respond import timestamp
 from api.openapi import operation
 from api.problems import Problem
 from api.requests import Cursor, Limit, Reader, ServicesDep, json_answer
-from api.schemas import StockStatusList, StockStatusView
+from api.schemas.shop import StockStatusList, StockStatusView
 from api.views import stock_status_view
 from inventory.stock_lists import list_stock
 from persistence.queries import products

@@ -13,7 +13,7 @@ from api.audit import audit_target
 from api.hot.decode import check_text
 from api.openapi import operation
 from api.requests import Admin, Cursor, Limit, ServicesDep, json_answer, read_json
-from api.schemas_webhooks import DeliveryList, DeliveryView, WebhookBody, WebhookList, WebhookView
+from api.schemas.webhooks import DeliveryList, DeliveryView, WebhookBody, WebhookList, WebhookView
 from api.views import timestamp_of
 from inventory.webhooks import subscriptions
 from persistence.queries.webhook_deliveries import Delivery, DeliveryStatus

@@ -12,12 +12,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from api import openapi, schemas
+from api import openapi
 from api.app import create_app
 from api.examples import EXAMPLES
 from api.hot import decode
 from api.metrics import Metrics
 from api.problems import KINDS
+from api.schemas import shop
 from tests.http.conftest import Shop
 from tests.waiting import wait_until
 
@@ -156,7 +157,7 @@ class TestOpenApi:
         components = document["components"]["schemas"]  # type: ignore[index]
         assert components["ReserveBody"]["required"] == ["customer_id"]
         assert components["ReserveBody"]["additionalProperties"] is False
-        assert set(components["ReservationView"]["properties"]) == set(schemas.ReservationView.__struct_fields__)
+        assert set(components["ReservationView"]["properties"]) == set(shop.ReservationView.__struct_fields__)
         assert components["LineBody"]["properties"]["quantity"]["maximum"] == 10**9
         assert decode.LineBody.__doc__ == components["LineBody"]["description"]
 

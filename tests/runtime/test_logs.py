@@ -133,13 +133,18 @@ def test_hostile_values(stream: io.StringIO, form: Any, text: str) -> None:
      "alembic.runtime.migration", "sqlalchemy.engine.Engine", "sqlalchemy.pool", "psycopg", "redis", "httpx", "asyncio",
      "anyone.else"],
 )  # fmt: skip
-def test_whoever_logs(stream: io.StringIO, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_whoever_logs(
+    stream: io.StringIO, name: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Libraries that bring handlers of their own included: nothing goes past ours."""
     from rq.logutils import setup_loghandlers
 
     configure_logs("jobs", form="json", level="debug", stream=stream)
     setup_loghandlers("DEBUG", name="rq.worker")
     log = logging.getLogger(name)
+    # Another test of this process may have quietened it.
+    monkeypatch.setattr(log, "level", logging.NOTSET)
+    monkeypatch.setattr(log, "_cache", {})
     log.error("%s is not %s", f"Bearer {SECRET}", f"redis://u:{HOSTILE}@host")
     try:
         raise RuntimeError(f"with redis://u:{HOSTILE}@host and {SECRET}")

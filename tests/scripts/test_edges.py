@@ -302,3 +302,64 @@ def test_what_names_no_hold_is_never_due(shop: Machine, garbage: str) -> None:
     shop.later(1_000)
     assert shop.availability("A=1").status == "due_holds"
     assert shop.due == [member(held)]
+
+
+# -- more than one read of Redis takes
+
+
+def test_more_records_and_skus_than_one_read_takes(machine: Machine) -> None:
+    skus = [f"S{n}" for n in range(2_010)]
+    machine.run(*(Configure(sku, 0, 0, True, 5, "admin") for sku in skus))
+    held = machine.run(*(machine.reserving(f"{sku}=1") for sku in skus))
+    assert {one.status for one in held} == {"ok"}
+
+    read = machine.run(*(Read(*address(one), "shop") for one in held))
+    assert {one.status for one in read} == {"ok"}
+
+    released = machine.run(*(Release(*address(one), "shop", "shop") for one in held))
+    assert {one.status for one in released} == {"ok"}
+    assert {machine.counters(sku) for sku in skus} == {(5, 0)}
+    assert machine.deadlines() == {}
+
+
+# -- names that look alike
+
+
+def test_a_sku_is_no_pattern(shop: Machine) -> None:
+    for sku in ("B.", "BC", "A-", "A--"):
+        shop.stock(sku, 5)
+    shop.reserve("BC=1,A--=1")
+    shop.reserve("A--=1,BC=1")
+
+    assert [level.next_release_ms for level in shop.availability("B.=6,A-=6").levels] == [0, 0]
+
+
+@pytest.mark.parametrize("verb", ["adjust", "announce"])
+def test_a_change_is_no_hold(shop: Machine, verb: str) -> None:
+    base = shop.base()
+    if verb == "adjust":
+        shop.adjust(("A", "add", 1), base=base, fingerprint="f")
+    else:
+        shop.announce("stock.low", base=base)
+    statuses = shop.wild(
+        ["expire", base, f"{base}{START_MS:012x} A=1"],
+        ["read", base, START_MS, ""],
+        ["release", base, START_MS, "", ""],
+        ["confirm", [[base, START_MS]], "", "", ""],
+        ["amend", base, START_MS, "A=1", 0, "", ""],
+        bases=[base],
+    )
+    assert statuses == ["unknown_reservation"] * 5
+
+
+def test_every_line_of_an_adjustment_that_is_short_is_named(shop: Machine) -> None:
+    result = shop.adjust(("A", "remove", 11), ("B", "remove", 6))
+    assert [(short.sku, short.requested, short.available) for short in result.shortages] == [("A", 11, 10), ("B", 6, 5)]
+
+
+@pytest.mark.parametrize("first", ["A", "B"])
+def test_an_adjustment_of_which_one_line_is_too_much(shop: Machine, first: str) -> None:
+    shop.adjust(("A", "set", 10**12))
+    lines = [("A", "add", 1), ("B", "add", 1)]
+    assert shop.adjust(*(lines if first == "A" else lines[::-1])).status == "stock_limit"
+    assert (shop.counters("A"), shop.counters("B")) == ((10**12, 0), (5, 0))

@@ -1,4 +1,4 @@
-"""Pickles planted in the jobs' Redis are never loaded: not as a job, a result, or beside an honest job.
+"""Pickles planted in the jobs' Redis are never loaded: not as a job, a schedule, a result, or beside an honest job.
 
 Whoever can write there must gain nothing but Holdfast's own jobs.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -51,20 +52,33 @@ def test_planted_pickles_are_never_loaded(
         queue.push("test.note", {"path": str(trace), "text": "honest"})
         ((honest, *_), *_) = [connection.lrange("rq:queue:prompt", 0, -1)]
         fields = connection.hgetall(b"rq:job:" + honest)
+        now = time.time()
         for name in (b"data", b"result"):
             for payload in (bomb(), zlib.compress(bomb())):
                 planted = b"planted-%d" % len(bombs)
                 connection.hset(b"rq:job:" + planted, mapping={**fields, name: payload})
                 connection.lpush("rq:queue:prompt", planted)
                 connection.sadd("rq:queues", "rq:queue:prompt")
+                scheduled = b"scheduled-%d" % len(bombs)
+                connection.hset(b"rq:job:" + scheduled, mapping={**fields, name: payload})
+                connection.zadd("rq:scheduler:scheduled_jobs", {scheduled: now - 1})
+        for payload in (bomb(), b"\xff", b"[]", b'{"interval": "x"}', b'"text"'):
+            scheduled = b"with-meta-%d" % len(payload)
+            connection.hset(b"rq:job:" + scheduled, mapping={**fields, b"meta": payload})
+            connection.zadd("rq:scheduler:scheduled_jobs", {scheduled: now - 1})
         connection.xadd(b"rq:results:" + honest, {"type": "1", "return_value": bomb()})
 
         running = start_jobs()
         queue.push("test.note", {"path": str(trace), "text": "last"})
         wait_until(lambda: "last" in lines(trace), 30, what="the honest job behind them all")
+        wait_until(
+            lambda: not connection.zcount("rq:scheduler:scheduled_jobs", 0, now - 1), 30, "what was due is through"
+        )
         wait_until(lambda: not connection.llen("rq:queue:prompt"), 60, what="the queue is empty")
         assert "honest" in lines(trace)
+        ticks = len(lines(running.folder / "ticks"))
+        wait_until(lambda: len(lines(running.folder / "ticks")) > ticks, 30, "schedules go on")
         assert running.process.poll() is None
     queue.close()
-    assert len(bombs) == 5
+    assert len(bombs) == 6
     assert not [path for path in bombs if path.exists()]

@@ -12,13 +12,14 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from rq.exceptions import DeserializationError, NoSuchJobError
+from rq.job import Job
 from rq_scheduler import Scheduler  # type: ignore[import-untyped]
 
 from inventory.job_queue import ENTRY, JobKind, JsonJob, payload_of, rq_timeout_s, schedule_id
@@ -26,6 +27,9 @@ from inventory.job_queue import ENTRY, JobKind, JsonJob, payload_of, rq_timeout_
 LOOK_EVERY_S: Final = 1.0
 DECLARE_EVERY_S: Final = 30.0
 """Schedules are declared again this often: the jobs' Redis may have been emptied."""
+
+_UNREADABLE: Final = (DeserializationError, ValueError, TypeError, KeyError, AttributeError)
+"""What reading a damaged job, or one that somebody else put there, may raise."""
 
 logger = structlog.get_logger("holdfast.jobs")
 
@@ -50,7 +54,7 @@ class Timetable:
                     self.declare()
                     self._declared_at = time.monotonic()
                 with _quiet_crontab():
-                    self._scheduler.enqueue_jobs()
+                    self._push_due()
             finally:
                 self._scheduler.remove_lock()
         except RedisError as error:
@@ -73,7 +77,7 @@ class Timetable:
         Raises redis.RedisError.
         """
         wanted = {schedule_id(kind.name): kind for kind in self._kinds}
-        known = {job.id: job for job in self._scheduler.get_jobs()}
+        known = {job.id: job for job in self._readable(float("inf"))}
         for rq_id, kind in wanted.items():
             if rq_id not in known or not _same(known[rq_id], kind):
                 self._plan(rq_id, kind)
@@ -85,6 +89,27 @@ class Timetable:
     def close(self) -> None:
         """Let the connection go."""
         self._redis.close()
+
+    def _push_due(self) -> None:
+        """rq-scheduler's own loop would end at the first entry that it cannot read, and with it every schedule."""
+        for job in self._readable(time.time()):
+            try:
+                self._scheduler.enqueue_job(job)
+            except _UNREADABLE:
+                self._drop(job.id)
+
+    def _readable(self, until: float) -> Iterator[Job]:
+        """Entries due at `until`, a Unix time. What is no job of ours is dropped: what we need is declared again."""
+        planned = cast("list[bytes]", self._redis.zrangebyscore(self._scheduler.scheduled_jobs_key, 0, until))
+        for rq_id in planned:
+            try:
+                yield JsonJob.fetch(rq_id.decode(), connection=self._redis)
+            except (NoSuchJobError, *_UNREADABLE):
+                self._drop(rq_id)
+
+    def _drop(self, rq_id: str | bytes) -> None:
+        logger.warning("an entry of the schedules that cannot be read was dropped", entry=str(rq_id)[:80])
+        self._redis.zrem(self._scheduler.scheduled_jobs_key, rq_id)
 
     def _plan(self, rq_id: str, kind: JobKind) -> None:
         with_it: dict[str, Any] = {
@@ -114,7 +139,7 @@ def _quiet_crontab() -> Iterator[None]:
         yield
 
 
-def _same(job: JsonJob, kind: JobKind) -> bool:
+def _same(job: Job, kind: JobKind) -> bool:
     schedule = job.meta.get("interval") if isinstance(kind.schedule, int) else job.meta.get("cron_string")
     try:
         payload = job.kwargs

@@ -38,7 +38,7 @@ def names(sql: Sql) -> set[object]:
 async def test_only_what_ended_long_ago_goes(inventory: Inventory, sql: Sql) -> None:
     day, year = timedelta(days=1), timedelta(days=400)
     reserve(sql, "old", year + 2 * day, year + day)
-    reserve(sql, "old and just too young", year + 2 * day, year - timedelta(minutes=1))
+    reserve(sql, "old and just too young", year + 2 * day, year - timedelta(hours=6))
     reserve(sql, "held for ever", 2 * year, None)
     reserve(sql, "young", day, day)
     ledger = (

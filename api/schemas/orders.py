@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from api.schemas import Time
+from api.schemas.shop import Time
 
 DeadLetterState = Literal["PENDING", "RESOLVED"]
 

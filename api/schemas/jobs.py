@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from api.schemas import Time
+from api.schemas.shop import Time
 from inventory.job_report import Health
 from persistence.queries.job_runs import RunStatus
 

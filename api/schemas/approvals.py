@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from api.schemas import Line, Reason, Time, TransactionView
+from api.schemas.shop import Line, Reason, Time, TransactionView
 
 ApprovalState = Literal["PENDING", "APPROVED", "REJECTED", "EXPIRED"]
 ChangeKindName = Literal["receive", "remove", "count", "damage", "return"]

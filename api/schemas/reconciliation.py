@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from api.schemas import Time
+from api.schemas.shop import Time
 from inventory.reconciliation.findings import Counter
 
 

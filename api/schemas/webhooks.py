@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from api.schemas import Time
+from api.schemas.shop import Time
 from persistence.queries.webhook_deliveries import DeliveryStatus
 
 WebhookState = Literal["active", "disabled"]

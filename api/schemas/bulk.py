@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from api.schemas import Time
+from api.schemas.shop import Time
 from persistence.queries.imports import MovedRow, RowError, ShortRow
 
 ImportState = Literal[

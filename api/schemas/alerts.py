@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from api.schemas import Time
+from api.schemas.shop import Time
 from persistence.queries.alerts import AlertKind, AlertStatus
 
 
