@@ -12,6 +12,7 @@ from persistence.tables.admin_audit import admin_audit
 from persistence.tables.alerts import alerts, stock_digests
 from persistence.tables.approvals import approvals
 from persistence.tables.columns import metadata
+from persistence.tables.console import console_sessions
 from persistence.tables.events import announcements, follower_cursors, journal_archive
 from persistence.tables.imports import import_files, import_rows, imports
 from persistence.tables.jobs import job_runs
@@ -37,6 +38,7 @@ __all__ = [
     "announcements",
     "api_keys",
     "approvals",
+    "console_sessions",
     "drift_repairs",
     "flusher_status",
     "follower_cursors",
