@@ -36,6 +36,7 @@ from engine.keys import PartitionKeys
 from engine.link import Address, Link, encode, open_link, run_id_in
 from engine.results import Reply
 from engine.scripts import Script
+from engine.tallies import BatchTally
 
 OnReply = Callable[[Command, "Reply | Unavailable | InvalidCommand"], None]
 Waiting = tuple[Command, OnReply]
@@ -114,6 +115,7 @@ class Batcher:
         self.batches = 0
         self.commands = 0
         self.script_seconds = 0.0
+        self.tally = BatchTally()
         self.last_error = ""
 
     @property
@@ -272,12 +274,13 @@ class Batcher:
         sent_at, waiting = self._busy.pop(link)
         if type(reply) is bytes:
             self._rest(link)
-            self.script_seconds += self._loop.time() - sent_at
+            took_s = self._loop.time() - sent_at
+            self.script_seconds += took_s
             if self._sent_epoch[link] != self.admission.epoch:
                 # It ran in a life that has ended since: whether the next one knows of it, this answer cannot tell.
                 self._answer_all(waiting, OutcomeUnknown("the epoch ended before the answer came"))
             else:
-                self._deliver(waiting, reply)
+                self._deliver(waiting, reply, took_s)
         elif reply is None:
             self._rest(link)
             self._answer_all(waiting, NotReady("the partition's state in Redis is missing or of another epoch"))
@@ -315,7 +318,7 @@ class Batcher:
             waiting = [one for one in waiting if isinstance(one[0], _GROWING)]
         self._answer_all(waiting, StoreRefused(self.last_error))
 
-    def _deliver(self, waiting: list[Waiting], data: bytes) -> None:
+    def _deliver(self, waiting: list[Waiting], data: bytes, took_s: float) -> None:
         try:
             now_ms, seq, results, due = _decode_reply(data)
         except msgspec.MsgspecError as error:
@@ -324,6 +327,7 @@ class Batcher:
             return
         self.batches += 1
         self.commands += len(results)
+        self.tally.note(waiting, results, took_s)
         again: list[Waiting] = []
         epoch = self.admission.epoch
         for one, result in zip(waiting, results, strict=True):
