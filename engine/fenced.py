@@ -6,7 +6,7 @@ goes over one connection: a server that restarts in between shows as an error, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -102,12 +102,15 @@ class FencedPartition:
             self._shas[name] = self._redis.script_load(source)
         self._redis.evalsha(self._shas[FENCE], 1, self._keys.meta, token)
 
-    def wipe(self, *, journal: bool) -> None:
-        """Remove stock, deadlines, every record and, if asked, the journal. Raises FenceLost."""
+    def wipe(self, *, journal: bool, between: Callable[[], None]) -> None:
+        """Remove stock, deadlines, every record and, if asked, the journal. `between`: called behind each of the many
+        steps that a large store takes. Raises FenceLost.
+        """
         keys = self._keys
         self._wiped([keys.stock, keys.deadlines, *([keys.journal] if journal else [])])
         for names in self._record_keys():
             self._wiped(names)
+            between()
 
     def restore(
         self, levels: Sequence[str] = (), deadlines: Sequence[str] = (), records: Sequence[Restored] = ()

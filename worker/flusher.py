@@ -148,7 +148,8 @@ class Flusher:
                 except _Fenced:
                     self._wait_for_recovery()
                 except JournalBroken as broken:
-                    self._halt(str(broken))
+                    if not self._epoch_has_ended():
+                        self._halt(str(broken))
                 except CursorMoved:
                     self._standing_by = True
                 except (RedisError, LedgerError, OSError) as error:
@@ -376,11 +377,18 @@ class Flusher:
             self._log.error("partition halted", reason=reason, seq=self._status.seq)
         self._say(state="halted", reason=reason)
         until = time.monotonic() + self._settings.halted_retry_ms / 1000
-        while not self._stop.is_set() and time.monotonic() < until:
+        while not self._stop.is_set() and time.monotonic() < until and not self._epoch_has_ended():
             self._measure_lag_quietly()
             self._report_quietly()
             self._stop.wait(self._settings.report_every_ms / 1000)
         self._report_due = 0.0
+
+    def _epoch_has_ended(self) -> bool:
+        """True if a recovery has begun another epoch since the cursor was read: nothing is broken then."""
+        try:
+            return self._writer.read_cursor().epoch != self._status.epoch
+        except LedgerLost:
+            return False
 
     def _back_off(self, error: Exception) -> None:
         settings = self._settings

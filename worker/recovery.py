@@ -40,9 +40,12 @@ from worker.restoring import Restoring
 Progress = Callable[[str], None]
 """Called with what is being done, in words."""
 
+Keep = Callable[[], None]
+"""Called now and then, so that the lock is not taken for a dead process's; raises LedgerLost when it is lost."""
+
 _ORIGIN: Final = "0-0"
 _TELL_EVERY_S: Final = 0.5
-_SOMEONE_ELSE: Final = "another recovery is at work"
+_KEEP_EVERY_S: Final = 0.5
 
 
 class RecoveryRefused(HoldfastError):
@@ -131,7 +134,7 @@ class Recovery:
                 raise RecoveryRefused(verdict.reason)
             if verdict.action == "rebuild":
                 return self._rebuild(cursor, facts, verdict.reason, keep)
-            return self._adopt(admitted, cursor, facts, verdict)
+            return self._adopt(admitted, cursor, facts, verdict, keep)
 
     def rebuild(self, reason: str) -> Admitted:
         """Rebuild whatever is there from the ledger, also what is in order. Raises as `look`."""
@@ -211,6 +214,16 @@ class Recovery:
         archived = self._ledger.archived_at(cursor)
         return archived is not None and self._state.entry_at(archived.stream_id) == archived.body
 
+    def _continues_ledger(self, cursor: Cursor, facts: StateFacts) -> bool:
+        """True if what the journal has behind the ledger's end may be flushed before a rebuild.
+
+        With `meta` gone the journal may be whole: its entries name their epoch themselves, and the very entry that the
+        ledger ends with tells whose they are. Where the ledger has nothing of an epoch yet, only `meta` can tell.
+        """
+        if facts.epoch == cursor.epoch and cursor.seq == 0:
+            return True
+        return facts.epoch in {None, cursor.epoch} and self._holds_last_entry(cursor)
+
     def _entry_over(self, epoch: int, seq: int) -> JournalEntry | None:
         """The journal's entry that holds this event."""
         after = _ORIGIN
@@ -237,13 +250,17 @@ class Recovery:
 
     # -- what is done
 
-    def _adopt(self, admitted: PartitionState | None, cursor: Cursor, facts: StateFacts, verdict: Verdict) -> Admitted:
+    def _adopt(
+        self, admitted: PartitionState | None, cursor: Cursor, facts: StateFacts, verdict: Verdict, keep: Keep
+    ) -> Admitted:
         """Admit the server with what it holds."""
         if verdict.action == "adopt":
             self._tell("REBUILDING", "the journal is flushed before Redis is admitted again", facts, cursor)
         facts = self._fence(facts)
-        drained = self._drain() if verdict.action == "adopt" else cursor
+        drained = self._drain(keep) if verdict.action == "adopt" else cursor
         self._passed("after_drain")
+        if drained.epoch != cursor.epoch:
+            raise FenceLost("the ledger is in another epoch by now")
         seq = max(facts.seq, drained.seq)
         if drained.seq < facts.seq and not self._ledger.breaks_open(cursor.epoch):
             reason = (
@@ -262,17 +279,18 @@ class Recovery:
             opened, seq = Cursor(drained.epoch + 1, 0, drained.stream_id), 0
         return self._open(drained, opened, seq, facts, facts.last_now_ms)
 
-    def _rebuild(self, cursor: Cursor, facts: StateFacts, reason: str, keep: Callable[[], None]) -> Admitted:
+    def _rebuild(self, cursor: Cursor, facts: StateFacts, reason: str, keep_lock: Keep) -> Admitted:
         """Load the partition anew from the ledger, in a new epoch."""
         began = time.monotonic()
+        keep = now_and_then(keep_lock)
         self._log.warning("rebuilding Redis from the ledger", reason=reason, epoch=cursor.epoch, seq=cursor.seq)
         self._tell("REBUILDING", f"rebuilding: {reason}", facts, cursor)
         facts = self._fence(facts)
-        if facts.epoch == cursor.epoch and (cursor.seq == 0 or self._holds_last_entry(cursor)):
+        if self._continues_ledger(cursor, facts):
             # What is acknowledged and still there, but not yet in the ledger, must not be thrown away.
-            self._drain()
+            self._drain(keep)
         self._passed("after_drain")
-        self._state.wipe(journal=True)
+        self._state.wipe(journal=True, between=keep)
         self._passed("after_wipe")
 
         def report(done: int, total: int) -> None:
@@ -338,9 +356,16 @@ class Recovery:
             raise FenceLost("Redis restarted meanwhile")
         return fenced
 
-    def _drain(self) -> Cursor:
+    def _drain(self, keep: Keep) -> Cursor:
         """Flush what the journal holds beyond the ledger. A flusher may be at it as well."""
-        flusher = Flusher(*self._urls, FlusherSettings(partition=self._settings.partition, tick_ms=0))
+
+        def passed(step: str) -> None:
+            # Hours of journal take minutes: nobody else must begin meanwhile.
+            if step == "after_read":
+                keep()
+
+        settings = FlusherSettings(partition=self._settings.partition, tick_ms=0)
+        flusher = Flusher(*self._urls, settings, passed)
         try:
             for _ in range(50):
                 try:
@@ -357,6 +382,19 @@ class Recovery:
         self._told_at = time.monotonic()
         self._progress(reason)
         self._ledger.tell(state, reason, facts.run_id, cursor.epoch)
+
+
+def now_and_then(keep: Keep) -> Keep:
+    """`keep` for places that are passed thousands of times a second."""
+    due = 0.0
+
+    def kept() -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            keep()
+            due = time.monotonic() + _KEEP_EVERY_S
+
+    return kept
 
 
 def _is_open(admitted: PartitionState | None, cursor: Cursor, facts: StateFacts) -> bool:

@@ -84,7 +84,10 @@ class Restoring:
     def _remember(self) -> None:
         """From the archive: keyed reservations as they were asked for, and the stock changes of the window."""
         chunk: list[Restored] = []
-        for entry in self._snapshot.archive_back_to(self._now_ms - self._window_ms):
+        for number, entry in enumerate(self._snapshot.archive_back_to(self._now_ms - self._window_ms)):
+            if number % 100 == 0:
+                # A day of entries, of which few write anything: somebody must hear that we are alive.
+                self._report(0, self._total)
             for place, event in enumerate(entry.events):
                 if isinstance(event, Reserved):
                     if event.fingerprint:
@@ -131,6 +134,7 @@ class Restoring:
                 self.remembered += 1
             if len(chunk) >= CHUNK:
                 self._write_records(chunk)
+                self._report(self.holds, self._total)
         self._write_records(chunk)
 
     def _restore_levels(self) -> None:
