@@ -55,9 +55,6 @@ class ExportRow(Struct, frozen=True):
     status: StockState
 
 
-COLUMNS: Final = ExportRow.__struct_fields__
-
-
 def state_of(level: StockLevel) -> StockState:
     """OUT_OF_STOCK at 0, LOW_STOCK below the threshold, else IN_STOCK."""
     if level.available == 0:

@@ -1,7 +1,7 @@
-"""Rows of the stock as CSV and XLSX, with nothing in them that a spreadsheet would run.
+"""Rows as CSV and XLSX, with nothing in them that a spreadsheet would run: the stock, and the ledger.
 
-Owns the two formats. Text that a spreadsheet takes for a formula gets an apostrophe in CSV, which the import takes away
-again, and is a plain string in XLSX. Never holds a whole file in memory.
+Owns the two formats and how wide columns are. Text that a spreadsheet takes for a formula gets an apostrophe in CSV,
+which the import takes away again, and is a plain string in XLSX. Never holds a whole file in memory.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import csv
 import io
 import re
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from operator import attrgetter
 from typing import IO, Any, Final
 
 import xlsxwriter  # type: ignore[import-untyped]
+from msgspec import Struct
 
 from inventory.bulk.columns import FORMULA_STARTS
-from inventory.export import COLUMNS, ExportRow
+from inventory.export import ExportRow
+from inventory.ledger_export import LedgerRow
 from inventory.refusals import InvalidRequest
 
 MAX_SHEET_ROWS: Final = 1_048_576
@@ -31,31 +34,33 @@ _PLAIN: Final = {
     "strings_to_numbers": False,
     "strings_to_urls": False,
 }
-_WIDTHS: Final = (24, 40, 20, 12, 12, 12, 20, 16)
 
 
-def csv_header() -> bytes:
+class Layout(Struct, frozen=True):
+    """A file's columns: the fields of its rows, in order, each a text or a whole number."""
+
+    title: str
+    columns: tuple[str, ...]
+    widths: tuple[int, ...]
+    """Of the sheet's columns, in characters."""
+
+
+STOCK: Final = Layout("inventory", ExportRow.__struct_fields__, (24, 40, 20, 12, 12, 12, 20, 16))
+LEDGER: Final = Layout("ledger", LedgerRow.__struct_fields__, (12, 26, 24, 16, 10, 14, 12, 16, 40, 40, 24))
+
+
+def csv_header(layout: Layout = STOCK) -> bytes:
     """The first line."""
-    return ",".join(COLUMNS).encode() + b"\r\n"
+    return ",".join(layout.columns).encode() + b"\r\n"
 
 
-def csv_lines(rows: list[ExportRow]) -> bytes:
+def csv_lines(rows: Sequence[Struct], layout: Layout = STOCK) -> bytes:
     """One line a row, RFC 4180, UTF-8."""
     text = io.StringIO()
     write = csv.writer(text).writerow
+    values = attrgetter(*layout.columns)
     for row in rows:
-        write(
-            (
-                harmless(row.sku),
-                harmless(row.name),
-                harmless(row.category),
-                row.on_hand,
-                row.reserved,
-                row.available,
-                row.low_stock_threshold,
-                row.status,
-            )
-        )
+        write([harmless(value) if type(value) is str else value for value in values(row)])
     return text.getvalue().encode()
 
 
@@ -65,13 +70,15 @@ def harmless(text: str) -> str:
 
 
 @asynccontextmanager
-async def xlsx_file(pieces: AsyncIterator[list[ExportRow]]) -> AsyncIterator[AsyncIterator[bytes]]:
+async def xlsx_file(
+    pieces: AsyncIterator[Sequence[Struct]], layout: Layout = STOCK
+) -> AsyncIterator[AsyncIterator[bytes]]:
     """The finished workbook, to be read in parts inside the block; it is gone afterwards. Written in a thread.
 
     Raises InvalidRequest when there are more rows than a sheet takes, and what `pieces` raises.
     """
     with await asyncio.to_thread(tempfile.TemporaryFile) as target:
-        sheet = await asyncio.to_thread(_Sheet, target)
+        sheet = await asyncio.to_thread(_Sheet, target, layout)
         try:
             async for rows in pieces:
                 await asyncio.to_thread(sheet.write, rows)
@@ -90,30 +97,28 @@ async def _parts(source: IO[bytes]) -> AsyncIterator[bytes]:
 class _Sheet:
     """A workbook of one sheet that is being written."""
 
-    def __init__(self, target: IO[bytes]) -> None:
+    def __init__(self, target: IO[bytes], layout: Layout) -> None:
         self._workbook: Any = xlsxwriter.Workbook(target, _PLAIN)
-        self._sheet = self._workbook.add_worksheet("inventory")
+        self._sheet = self._workbook.add_worksheet(layout.title)
         self._sheet.freeze_panes(1, 0)
+        self._values = attrgetter(*layout.columns)
         bold = self._workbook.add_format({"bold": True})
-        for column, (name, width) in enumerate(zip(COLUMNS, _WIDTHS, strict=True)):
+        for column, (name, width) in enumerate(zip(layout.columns, layout.widths, strict=True)):
             self._sheet.set_column(column, column, width)
             self._sheet.write_string(0, column, name, bold)
         self._next = 1
 
-    def write(self, rows: list[ExportRow]) -> None:
+    def write(self, rows: Sequence[Struct]) -> None:
         """Append rows. Raises InvalidRequest when the sheet is full."""
         if self._next + len(rows) > MAX_SHEET_ROWS:
             raise InvalidRequest(f"an XLSX sheet takes {MAX_SHEET_ROWS - 1} rows; filter, or take CSV", "format")
         text, number = self._sheet.write_string, self._sheet.write_number
         for at, row in enumerate(rows, self._next):
-            text(at, 0, row.sku)
-            text(at, 1, _NOT_XML.sub("\ufffd", row.name))
-            text(at, 2, _NOT_XML.sub("\ufffd", row.category))
-            number(at, 3, row.on_hand)
-            number(at, 4, row.reserved)
-            number(at, 5, row.available)
-            number(at, 6, row.low_stock_threshold)
-            text(at, 7, row.status)
+            for column, value in enumerate(self._values(row)):
+                if type(value) is str:
+                    text(at, column, _NOT_XML.sub("\ufffd", value))
+                else:
+                    number(at, column, value)
         self._next += len(rows)
 
     def close(self) -> None:
