@@ -52,7 +52,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         if len(self.connections) > self.limits.max_connections:
             self._refuse_unread(Problem("overloaded", "As many connections are open as may be.", headers=_CLOSE))
-            transport.close()
+            self._close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End a connection."""
@@ -96,9 +96,26 @@ class BoundedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """The transport's: it does again."""
         super().resume_writing()
-        if self._stalled is not None:
+        # One that closes keeps its limit: little enough may be left that the transport never says it stands still.
+        if self._stalled is not None and not self.transport.is_closing():
             self._stalled.cancel()
             self._stalled = None
+
+    def on_response_complete(self) -> None:
+        """uvicorn's: an answer is written, and the connection closed if it was the last one."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._close()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """uvicorn's: the connection was idle for too long."""
+        self._close()
+
+    def _close(self) -> None:
+        """Close once the client has taken its answers, or without them: a transport would wait for that for ever."""
+        self.transport.close()
+        if self._stalled is None:
+            self._stalled = self.loop.call_later(self.limits.stalled_s, self.transport.abort)
 
     def on_message_begin(self) -> None:
         """The parser's: a request begins."""
@@ -118,7 +135,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """What cannot be parsed as HTTP is answered with a problem document too."""
         self._refuse_unread(Problem("invalid-request", msg, headers=_CLOSE))
-        self.transport.close()
+        self._close()
 
     def _refuse_unread(self, problem: Problem) -> None:
         """Answer before the request is whole, then drop the connection once the client had time to read it."""
@@ -132,7 +149,7 @@ class BoundedProtocol(HttpToolsProtocol):
             *(b"%b: %b" % header for header in (*self.server_state.default_headers, *problem.headers())),
         ]
         self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
-        self.loop.call_later(LINGER_S, self.transport.close)
+        self.loop.call_later(LINGER_S, self._close)
 
 
 class PlainProtocol(BoundedProtocol):
@@ -183,7 +200,7 @@ class PlainProtocol(BoundedProtocol):
             if self._in_head:
                 self._refuse_unread(request_timeout())
             else:
-                self.transport.close()
+                self._close()
             return
         self._timer = self.loop.call_later(self._tick_s, self._look)
 

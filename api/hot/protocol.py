@@ -179,7 +179,7 @@ class HotProtocol(BoundedProtocol):
         else:
             self._idle_s += self._tick_s
             if self._idle_s >= self.timeout_keep_alive:
-                self.transport.close()
+                self._close()
                 return
         self._idle_timer = self.loop.call_later(self._tick_s, self._check_idle)
 
@@ -283,7 +283,7 @@ class HotProtocol(BoundedProtocol):
         self._active = True
         if not cycle.keep_alive:
             self.server_state.total_requests += 1
-            transport.close()
+            self._close()
         elif self.pipeline:
             self.on_response_complete()
         else:
@@ -296,7 +296,7 @@ class HotProtocol(BoundedProtocol):
             exchange.endpoint = self.hot.refused
         exchange.started = time.perf_counter()
         exchange.refuse(problem)
-        self.loop.call_later(LINGER_S, self.transport.close)
+        self.loop.call_later(LINGER_S, self._close)
 
     def send_400_response(self, msg: str) -> None:
         """What cannot be parsed as HTTP is answered with a problem document too."""

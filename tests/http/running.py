@@ -14,6 +14,7 @@ from typing import Any
 import redis
 import uvicorn
 import uvloop
+from uvicorn.server import ServerState
 
 from api.app import Application, create_app
 from api.auth import GRANTS, KeyStore, digest_of
@@ -89,6 +90,18 @@ class RunningService:
             self._loop.call_soon_threadsafe(self.app.end_streams)
         for server in self._servers:
             server.should_exit = True
+
+    def unsent(self, adapter: str) -> list[int]:
+        """Of each connection open over `adapter`: bytes of answers that the kernel has not taken yet."""
+        connections = self._state(adapter).connections
+        return [connection.transport.get_write_buffer_size() for connection in list(connections)]
+
+    def answered(self, adapter: str) -> int:
+        """Requests that were answered over `adapter`."""
+        return self._state(adapter).total_requests
+
+    def _state(self, adapter: str) -> ServerState:
+        return self._servers[ADAPTERS.index(adapter)].server_state
 
     def start_flusher(self) -> None:
         """Begin (again) to flush."""

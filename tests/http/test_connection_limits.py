@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import select
+import socket
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -151,6 +152,27 @@ def test_requests_sent_ahead_without_end(shop_with: Callable[..., Shop], dial: C
         wire = dial(shop)
         flood(wire, f"GET {path} HTTP/1.1\r\n\r\n".encode() * 2_000, 64 * 1024 * 1024)
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 80_000
+
+
+@pytest.mark.parametrize("end", ["no request\r\n\r\n", "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"])
+def test_a_connection_that_closes_waits_for_no_reader(shop_with: Callable[..., Shop], end: str) -> None:
+    shop = shop_with(stalled_s=0.5)
+    wire = Wire.__new__(Wire)
+    wire.socket, wire.buffer = socket.socket(), b""
+    # Little room in the client, so that its answers wait in the server.
+    wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+    wire.socket.connect(("127.0.0.1", shop.running.ports[shop.adapter]))
+    sent = 0
+    # Until a little waits, so little that the transport never says that it stands still.
+    while not any(waiting := shop.running.unsent(shop.adapter)):
+        wire.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 150)
+        sent += 150
+        wait_until(lambda n=sent: shop.running.answered(shop.adapter) >= n, what="the answers")  # type: ignore[misc]
+    assert len(waiting) == 1
+    assert waiting[0] < 60_000
+    wire.send(end)
+    wait_until(lambda: not shop.running.unsent(shop.adapter), 30, "the connection to be dropped")
+    wire.close()
 
 
 def test_hundreds_sent_ahead_are_answered(shop: Shop, dial: Callable[[Shop], Wire]) -> None:
