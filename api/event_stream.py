@@ -70,7 +70,7 @@ class EventStream(Response):
                 await send({"type": "http.response.body", "body": b""})
                 return
             telling = asyncio.ensure_future(self._tell(reader, send))
-            leaving = asyncio.ensure_future(_client_leaves(receive))
+            leaving = asyncio.ensure_future(client_leaves(receive))
             closing = asyncio.ensure_future(self._feed.closing.wait())
             try:
                 while self._still_allowed() and not (telling.done() or leaving.done() or closing.done()):
@@ -88,7 +88,7 @@ class EventStream(Response):
                 with contextlib.suppress(asyncio.CancelledError):
                     await telling
             if not left:
-                await _end(scope, receive, send)
+                await end_stream(scope, receive, send)
 
     async def _tell(self, reader: Reader, send: asgi.Send) -> None:
         """Send what happens. Returns when the client does not take it, or when it can't be told without a gap."""
@@ -122,12 +122,13 @@ class EventStream(Response):
                 await asyncio.sleep(0)
 
 
-async def _client_leaves(receive: asgi.Receive) -> None:
+async def client_leaves(receive: asgi.Receive) -> None:
+    """Return when the other side has closed its connection."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _end(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+async def end_stream(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
     """End the answer properly if the client takes it at once, else drop the connection with what it has not taken."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LAST_WORD_S):
@@ -138,4 +139,4 @@ async def _end(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> Non
         abort()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORD_S):
-                await _client_leaves(receive)
+                await client_leaves(receive)
