@@ -217,7 +217,8 @@ def test_work_goes_on_after_redis_came_back(
 
 
 async def test_a_restart_of_the_queue_loses_no_request(make_redis: Callable[..., EmbeddedRedis]) -> None:
-    server = make_redis()
+    # everysec would do on an idle disk; a server that waits for one to sync writes up to two seconds late.
+    server = make_redis(appendfsync="always")
     queue = JobQueue(server.url, JOBS.kinds)
     assert await queue.enqueue("test.note", path="/never")
     server.kill()
