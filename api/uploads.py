@@ -19,7 +19,7 @@ from api.hot.decode import check_text
 from api.problems import Problem, invalid
 from api.services import ApiSettings
 
-UPLOAD_PATHS: Final = frozenset({"/inventory/bulk-update", "/inventory/products/import"})
+UPLOAD_PATHS: Final = frozenset({"/inventory/bulk-update", "/inventory/products/import", "/console/imports"})
 """Paths whose bodies may be as large as a file."""
 FORM_BYTES: Final = 65_536
 """What the fields around the file may add to its size."""

@@ -131,7 +131,7 @@ async def upload_stock(request: Request, services: ServicesDep, caller: StockCha
 @stock_router.get("", summary="List bulk imports", **operation({200: ImportList}, "invalid-cursor"))
 async def list_imports(services: ServicesDep, caller: Reader, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """Newest first; an operator sees those it made."""
-    page = await imports.page(services.inventory, _only_of(caller), limit, cursor)
+    page = await imports.page(services.inventory, only_of(caller), limit, cursor)
     return json_answer(ImportList([_summary(imported) for imported in page.items], page.next_cursor))
 
 
@@ -139,7 +139,7 @@ async def list_imports(services: ServicesDep, caller: Reader, limit: Limit = 50,
 async def get_import(import_id: ImportId, services: ServicesDep, caller: Reader) -> Response:
     """What it is, how far it has come, what is wrong with its file and what it changes."""
     return json_answer(
-        await _view(services, await imports.get(services.inventory, _checked(import_id), _only_of(caller)))
+        await _view(services, await imports.get(services.inventory, checked_import_id(import_id), only_of(caller)))
     )
 
 
@@ -152,8 +152,8 @@ async def list_changes(
     import_id: ImportId, services: ServicesDep, caller: Reader, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
     """In the order of the file; rows that change nothing are left out."""
-    found = await imports.changes(services.inventory, _checked(import_id), _only_of(caller), limit, cursor)
-    changes = [_change(found.imported, row) for row in found.rows.items]
+    found = await imports.changes(services.inventory, checked_import_id(import_id), only_of(caller), limit, cursor)
+    changes = [change_view(found.imported, row) for row in found.rows.items]
     return json_answer(ChangeList(changes, found.rows.next_cursor))
 
 
@@ -180,8 +180,8 @@ async def apply_import(
     imported = await imports.apply(
         services.inventory,
         services.jobs,
-        _checked(import_id),
-        _only_of(caller),
+        checked_import_id(import_id),
+        only_of(caller),
         caller=caller.id,
         force=force,
         wait_s=_wait_s(request, services),
@@ -199,8 +199,8 @@ async def revert_import(import_id: ImportId, request: Request, services: Service
     imported = await imports.revert(
         services.inventory,
         services.jobs,
-        _checked(import_id),
-        _only_of(caller),
+        checked_import_id(import_id),
+        only_of(caller),
         caller=caller.id,
         wait_s=_wait_s(request, services),
     )
@@ -229,12 +229,13 @@ async def import_products(
     )
 
 
-def _only_of(caller: Caller) -> str | None:
+def only_of(caller: Caller) -> str | None:
     """An operator sees its own imports; whoever stands above it, and the auditor, every one."""
     return caller.id if caller.role == "operator" else None
 
 
-def _checked(import_id: str) -> str:
+def checked_import_id(import_id: str) -> str:
+    """The id, if it can be one. Raises UnknownImport."""
     if not _IMPORT_ID.match(import_id):
         raise UnknownImport
     return import_id
@@ -258,7 +259,7 @@ async def _view(services: Services, imported: Import) -> ImportView:
     return ImportView(
         **_fields(_summary(imported)),
         errors=list(imported.errors),
-        changes=[_change(imported, row) for row in found.rows.items],
+        changes=[change_view(imported, row) for row in found.rows.items],
         changes_next_cursor=found.rows.next_cursor,
     )
 
@@ -267,7 +268,8 @@ def _fields(struct: Struct) -> dict[str, Any]:
     return structs.asdict(struct)
 
 
-def _change(imported: Import, row: ImportRow) -> ChangeView:
+def change_view(imported: Import, row: ImportRow) -> ChangeView:
+    """What a row of this import changes."""
     # With `force` the change is counted from another level than the preview saw.
     current = row.quantity - row.change if imported.mode == "set" else row.current
     return ChangeView(row.row, row.sku, current, current + row.change, row.change, row.note)

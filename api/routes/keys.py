@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from fastapi import APIRouter, Request, Response
 
 from api.audit import audit_target
-from api.auth import digest_of, new_key
+from api.auth import Caller, Role, digest_of, new_key
 from api.hot.decode import check_text
 from api.openapi import operation
 from api.problems import Problem
@@ -17,6 +17,9 @@ from api.requests import Admin, Cursor, Limit, ServicesDep, json_answer, read_js
 from api.schemas.shop import KeyBody, KeyList, KeyView, NewKeyView
 from api.views import timestamp_of
 from persistence.queries.api_keys import ApiKeys
+
+if TYPE_CHECKING:
+    from api.services import Services
 
 router = APIRouter(prefix="/admin/keys", tags=["admin"])
 
@@ -28,14 +31,7 @@ async def create_key(request: Request, services: ServicesDep, caller: Admin) -> 
     """The key stands in the answer and nowhere else."""
     body = await read_json(request, _BODY)
     check_text(body.name, "$.name")
-    key = new_key()
-    key_id = "key_" + secrets.token_hex(8)
-    audit_target(request, key_id)
-    await ApiKeys(services.database).create(
-        key_id, name=body.name, role=body.role, key_hash=digest_of(key), created_by=caller.id
-    )
-    await services.keys.refresh()
-    return json_answer(NewKeyView(key_id, body.name, body.role, key), 201)
+    return json_answer(await make_key(request, services, body.name, body.role, caller), 201)
 
 
 @router.get("", summary="List API keys", **operation({200: KeyList}, "invalid-cursor"))
@@ -63,3 +59,13 @@ async def revoke_key(key_id: str, services: ServicesDep, caller: Admin) -> Respo
         raise Problem("unknown-key")
     await services.keys.refresh()
     return Response(status_code=204)
+
+
+async def make_key(request: Request, services: Services, name: str, role: Role, caller: Caller) -> NewKeyView:
+    """A new key, which nobody can look up again. Raises DatabaseUnavailable."""
+    key = new_key()
+    key_id = "key_" + secrets.token_hex(8)
+    audit_target(request, key_id)
+    await ApiKeys(services.database).create(key_id, name=name, role=role, key_hash=digest_of(key), created_by=caller.id)
+    await services.keys.refresh()
+    return NewKeyView(key_id, name, role, key)

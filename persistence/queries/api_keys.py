@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal, cast
 
@@ -66,6 +67,14 @@ class ApiKeys:
         statement = select(api_keys).where(_KEY.key_hash == key_hash, _KEY.revoked_at.is_(None))
         rows = await self._database.fetch(statement)
         return _key(rows[0]) if rows else None
+
+    async def names(self, key_ids: Iterable[str]) -> dict[str, str]:
+        """Id -> name of those of these keys that there are, revoked ones too."""
+        wanted = sorted(set(key_ids))
+        if not wanted:
+            return {}
+        rows = await self._database.fetch(select(_KEY.id, _KEY.name).where(_KEY.id.in_(wanted)))
+        return {row.id: row.name for row in rows}
 
     async def page(self, limit: int = 50, cursor: str | None = None) -> Page[ApiKey]:
         """A page of all keys, revoked ones too, newest first. Raises InvalidCursor; ValueError for the limit."""
