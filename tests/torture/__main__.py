@@ -1,6 +1,6 @@
 """`python -m tests.torture`: run faults against a real service and say of each whether every promise was kept.
 
-Owns the command line, which runs there are and what is printed. Every random choice follows from the seeds printed.
+Owns the command line and what is printed. Every random choice follows from the seeds printed.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ import secrets
 import signal
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Coroutine, Sequence
+from pathlib import Path
 
-from tests.torture.faults import ALL, Fault
+from tests.torture.faults import ALL
+from tests.torture.plan import LEVELS, Planned, in_worlds, planned
+from tests.torture.record import Command, OtherCommand, Record, seed_of, table
 from tests.torture.run import Report, run
 from tests.torture.world import Level, World
-
-LEVELS: tuple[Level, ...] = ("journal", "fsync", "ledger")
-RUNS_A_WORLD = 30
-"""A store that has seen this many faults makes room for a new one."""
 
 
 def main() -> int:
@@ -31,14 +30,22 @@ def main() -> int:
         for fault in ALL.values():
             print(f"{fault.name:<26} {fault.what}")
         return 0
-    torture = Torture(
-        runs=given.runs,
-        seed=given.seed if given.seed is not None else secrets.randbelow(2**31),
-        levels=given.level or list(LEVELS),
-        faults=given.fault or list(ALL),
-        keep_going=given.keep_going,
-        keep=given.keep,
-    )
+    seed = given.seed
+    if seed is None and given.record is not None:
+        seed = seed_of(given.record)
+    try:
+        torture = Torture(
+            runs=given.runs,
+            seed=seed if seed is not None else secrets.randbelow(2**31),
+            levels=given.level or list(LEVELS),
+            faults=given.fault or list(ALL),
+            keep_going=given.keep_going,
+            keep=given.keep,
+            record=given.record,
+        )
+    except OtherCommand as error:
+        say(str(error))
+        return 2
     return asyncio.run(ended_by_signals(torture.run()))
 
 
@@ -62,6 +69,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--level", action="append", choices=LEVELS, help="durability level (default: all in turn)")
     parser.add_argument("--keep-going", action="store_true", help="go on after a broken promise")
     parser.add_argument("--keep", action="store_true", help="keep the folder of every world")
+    parser.add_argument("--record", type=Path, help="write every run here; the same command again goes on from there")
     parser.add_argument("--list", action="store_true", help="list the faults")
     return parser.parse_args()
 
@@ -82,93 +90,90 @@ class Torture:
         *,
         keep_going: bool = False,
         keep: bool = False,
+        record: Path | None = None,
+        jobs: bool = True,
     ) -> None:
-        """`faults`: names; empty: all. `keep`: leave the folder of every world behind, not only of broken ones."""
-        self._runs = runs
-        self._seed = seed
+        """`faults`: names; empty: all. `keep`: leave the folder of every world behind, not only of broken ones.
+
+        `record`: a file that may hold the first part of this very command. `jobs`: have a job process in each world.
+        Raises OtherCommand.
+        """
+        self._command = Command(runs, seed, tuple(levels), tuple(faults or ALL))
         self._levels = list(levels)
-        self._faults = [ALL[name] for name in faults or ALL]
         self._keep_going = keep_going
         self._keep = keep
-        self.reports: list[Report] = []
+        self._jobs = jobs
+        self._record = Record(self._command, record)
         self.missing: dict[str, str] = {}
+
+    @property
+    def reports(self) -> list[Report]:
+        return self._record.reports
 
     async def run(self) -> int:
         began = time.monotonic()
-        say(f"seed {self._seed}, {self._runs} runs, levels {', '.join(self._levels)}")
-        per_level: dict[Level, list[tuple[Fault, int]]] = defaultdict(list)
-        for fault, level, seed in self._plan():
-            per_level[level].append((fault, seed))
-        for level, runs in per_level.items():
-            if not await self._run_level(level, runs):
+        command = self._command
+        say(f"seed {command.seed}, {command.runs} runs, levels {', '.join(command.levels)}")
+        plan = planned(command.runs, command.seed, self._levels, command.faults)
+        left = [one for one in plan if one.number not in self._record.done]
+        if len(left) < len(plan):
+            say(f"{len(plan) - len(left)} of them were done before")
+        for group in in_worlds(left):
+            if not await self._in_one_world(group):
                 break
-        return self._summary(time.monotonic() - began)
+        return self._summary(time.monotonic() - began, len(left))
 
-    def _plan(self) -> list[tuple[Fault, Level, int]]:
-        """Faults in an order of the seed, each as often as the others; the first level gets half of all runs."""
-        rng = random.Random(self._seed)
-        if self._runs == 1:  # a run that is done again has its seed on the command line
-            return [(self._faults[0], self._levels[0], self._seed)]
-        plan: list[tuple[Fault, Level, int]] = []
-        while len(plan) < self._runs and len(self.missing) < len(self._faults):
-            for fault in rng.sample(self._faults, len(self._faults)):
-                number = len(plan)
-                levels = [level for level in self._levels if level in fault.levels]
-                if not levels:
-                    self.missing[fault.name] = f"says nothing about level {', '.join(self._levels)}"
-                    continue
-                level = levels[0] if number % 2 == 0 else levels[(number // 2) % len(levels)]
-                plan.append((fault, level, rng.randrange(2**31)))
-        return plan[: self._runs]
-
-    async def _run_level(self, level: Level, runs: list[tuple[Fault, int]]) -> bool:
-        """False when there is no point in going on."""
-        # What spoils its world comes last, one after another.
-        left = sorted(runs, key=lambda one: one[0].spoils)
-        while left:
-            world = World(level, say)
+    async def _in_one_world(self, group: list[Planned]) -> bool:
+        """False when there is no point in going on. After a run that is not kept the others have a new world."""
+        waiting = list(group)
+        while waiting:
+            world = World(waiting[0].level, say, jobs=self._jobs)
             keep = self._keep
             try:
                 await world.start()
-                say(f"-- {level}: {len(left)} runs to go")
-                for number in range(RUNS_A_WORLD):
-                    if not left:
-                        break
-                    fault, seed = left.pop(0)
-                    why = fault.missing(world)
-                    if why:
-                        # It counts for nothing, and its turn goes to one that can be had.
-                        self._tell_missing(fault, why)
-                        others = [one for one in self._faults if level in one.levels and not one.missing(world)]
-                        others = [one for one in others if not one.spoils] or others
-                        if others:
-                            left.insert(0, (random.Random(seed).choice(others), seed))
+                say(f"-- {world.level}: {len(waiting)} runs in this world")
+                while waiting:
+                    one = waiting.pop(0)
+                    name = self._available(world, one)
+                    if not name:
+                        self._record.add(one.number, None)
                         continue
-                    last = number == RUNS_A_WORLD - 1 or not left
-                    report = await run(world, fault, seed, "deep" if last else "levels")
-                    self._tell(report)
+                    report = await run(world, ALL[name], one.seed, "levels" if waiting else "deep")
+                    self._tell(one, report)
                     if report.verdict != "kept":
                         keep = True
                         if not self._keep_going:
                             return False
                         break
-                    if fault.spoils:
+                    if ALL[name].spoils:
                         break
             finally:
                 await world.close(keep=keep)
         return True
 
-    def _tell_missing(self, fault: Fault, why: str) -> None:
-        if fault.name not in self.missing:
-            say(f"   {fault.name:<24} not available: {why}")
-        self.missing[fault.name] = why
+    def _available(self, world: World, one: Planned) -> str:
+        """The fault that is planned, or, where it cannot be had, another one; empty when there is none."""
+        why = ALL[one.fault].missing(world)
+        if not why:
+            return one.fault
+        if one.fault not in self.missing:
+            say(f"   {one.fault:<24} not available: {why}")
+        self.missing[one.fault] = why
+        # It counts for nothing, and its turn goes to one that can be had.
+        others = [
+            name
+            for name in self._command.faults
+            if one.level in ALL[name].levels and not ALL[name].missing(world) and not ALL[name].spoils
+        ]
+        return random.Random(one.seed).choice(others) if others else ""
 
-    def _tell(self, report: Report) -> None:
-        self.reports.append(report)
+    def _tell(self, one: Planned, report: Report) -> None:
+        self._record.add(one.number, report)
         say(
-            f"   {report.fault:<24} {report.level:<8} seed {report.seed:<11} at answer {report.moment:<4}"
-            f" {report.verdict:<12} {report.calls:>4} calls {report.unknown:>4} unsure {report.events:>5} events"
-            f" back in {report.back_s:4.1f} s, {report.took_s:4.1f} s  {report.details}"
+            f"{len(self._record.done):>5}/{self._command.runs} {report.fault:<24} {report.level:<10}"
+            f" seed {report.seed:<11} at answer {report.moment:<4} {report.verdict:<12} {report.calls:>4} calls"
+            f" {report.unknown:>4} unsure {report.events:>5} events back in {report.back_s:4.1f} s,"
+            f" {report.took_s:4.1f} s  {report.details}"
         )
         if report.verdict != "kept":
             for objection in report.objections[:20]:
@@ -178,18 +183,22 @@ class Torture:
                 f" --seed {report.seed}"
             )
 
-    def _summary(self, took_s: float) -> int:
-        verdicts = Counter(report.verdict for report in self.reports)
+    def _summary(self, took_s: float, tried: int) -> int:
+        reports = self.reports
+        verdicts = Counter(report.verdict for report in reports)
+        for line in table(reports):
+            say(line)
         say(
-            f"{len(self.reports)} runs of {len({report.fault for report in self.reports})} faults in {took_s:.0f} s: "
+            f"{len(reports)} runs of {len({report.fault for report in reports})} faults: "
             + ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
-            + f"; {sum(report.calls for report in self.reports):,} calls,"
-            f" {sum(report.unknown for report in self.reports):,} unsure,"
-            f" {sum(report.events for report in self.reports):,} events; seed {self._seed}"
+            + f"; {sum(report.calls for report in reports):,} calls,"
+            f" {sum(report.unknown for report in reports):,} unsure,"
+            f" {sum(report.events for report in reports):,} events; seed {self._command.seed};"
+            f" the last {min(tried, len(reports))} in {took_s:.0f} s"
         )
         for name, why in self.missing.items():
             say(f"not available: {name}: {why}")
-        if not self.reports:
+        if not reports:
             return 2
         return 0 if set(verdicts) <= {"kept"} else 1
 

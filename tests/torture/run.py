@@ -18,7 +18,7 @@ from inventory.reconciliation.reconcile import Depth, reconcile
 from inventory.refusals import Refusal
 from persistence.database import DatabaseUnavailable
 from tests.torture.auditor import Auditor
-from tests.torture.evidence import gather, position, quarantined, reserved, written
+from tests.torture.evidence import Evidence, gather, position, quarantined, reserved, written
 from tests.torture.faults import Fault, Scene
 from tests.torture.shoppers import Shop
 from tests.torture.world import NotSettled, World
@@ -89,8 +89,9 @@ async def run(
             await world.settled()
             await shop.resolve(scene.allowed)
             await _quiet(world, shop)
-            objections += await _judge(world, shop, scene, before, depth)
-            events = max(0, position(world)[1] - before[0][1])
+            evidence = gather(world, shop.name, sorted(shop.all_stock), *before)
+            events = sum(len(entry.events) for entry in evidence.entries)
+            objections += await _judge(world, shop, scene, before[0], evidence, depth)
         objections += scene.objections
         if objections:
             verdict = "broken"
@@ -142,11 +143,9 @@ async def _quiet(world: World, shop: Shop) -> None:
 
 
 async def _judge(
-    world: World, shop: Shop, scene: Scene, before: tuple[tuple[int, int], int], depth: Depth
+    world: World, shop: Shop, scene: Scene, since: tuple[int, int], evidence: Evidence, depth: Depth
 ) -> list[str]:
-    skus = sorted(shop.all_stock)
-    evidence = gather(world, shop.name, skus, *before)
-    objections = Auditor(shop.calls, shop.all_stock, evidence, before[0], scene.allowed).judge()
+    objections = Auditor(shop.calls, shop.all_stock, evidence, since, scene.allowed).judge()
     async with world.inventory() as inventory:
         found = await reconcile(inventory, depth)
     return objections + _drift(found)

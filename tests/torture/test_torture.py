@@ -1,36 +1,67 @@
 """Sixty faults and more against real services: after each, every promise was kept. `make torture` runs longer.
 
-Each test has a service of its own; the seeds printed make every choice again.
+Each test has a service of its own for all its runs; the seeds printed make every choice again.
 """
 
 from __future__ import annotations
 
 import random
 import secrets
+from collections import Counter
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tests.torture.__main__ import Torture
 from tests.torture.faults import ALL
+from tests.torture.plan import LEVELS
 from tests.torture.world import Level
 
-SPREAD: dict[Level, int] = {"journal": 24, "fsync": 20, "ledger": 20}
-"""Runs a level: 64 in all."""
-QUICK = [
-    name
-    for name, fault in ALL.items()
-    # Each of these starts Python processes again, which costs seconds, or needs a new service: two of them are enough
-    # here, and `make torture` runs all.
-    if not fault.spoils and name not in ("kill-jobs", "stop-jobs", "many-workers", "zombie-flusher", "kill-everything")
-]
+RUNS_A_LEVEL: Final = 16
+LEFT_OUT: Final = frozenset(
+    # Each of these starts Python processes again, which costs seconds, or spoils its service: `make torture` runs them.
+    ["kill-jobs", "stop-jobs", "many-workers", "zombie-flusher", "kill-everything", "kill-worker", "journal-trimmed"]
+)
+ALWAYS: Final = ("kill-redis", "redis-all-cut", "client-kill")
+"""At every level: buyers feel each of them, wherever it strikes."""
+BRIEF: Final = (
+    "redis-cut-before-send",
+    "redis-reply-dropped",
+    "postgres-cut-before-send",
+    "postgres-reply-dropped",
+    "postgres-all-cut",
+    "commit-cut-before",
+    "commit-cut-after",
+    "script-flush",
+    "poison",
+    "version-skew",
+    "counter-drift",
+)
+"""Over in half a second: they fill up what is left."""
+
+
+def dealt(seed: int) -> dict[Level, list[str]]:
+    """Every fault that is quick enough, once, at one of its levels; then others until each level has enough runs."""
+    rng = random.Random(seed)
+    hands: dict[Level, list[str]] = {level: list(ALWAYS) for level in LEVELS}
+    names = [name for name in sorted(ALL) if name not in LEFT_OUT and name not in ALWAYS]
+    # Those that have the least choice are dealt first.
+    for name in sorted(rng.sample(names, len(names)), key=lambda name: len(ALL[name].levels)):
+        fitting = [level for level in LEVELS if level in ALL[name].levels]
+        hands[min(fitting, key=lambda level: (len(hands[level]), rng.random()))].append(name)
+    for hand in hands.values():
+        spare = [name for name in BRIEF if name not in hand]
+        hand.extend(rng.sample(spare, min(len(spare), max(0, RUNS_A_LEVEL - len(hand)))))
+    return hands
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("level", SPREAD)
+@pytest.mark.parametrize("level", LEVELS)
 async def test_every_promise_is_kept(level: Level) -> None:
     seed = secrets.randbelow(2**31)
-    torture = Torture(SPREAD[level], seed, [level], _chosen(level, seed))
+    hand = dealt(seed)[level]
+    torture = Torture(len(hand), seed, [level], hand, jobs=False)
     code = await torture.run()
     broken = [report for report in torture.reports if report.verdict != "kept"]
     assert broken == []
@@ -38,20 +69,20 @@ async def test_every_promise_is_kept(level: Level) -> None:
     felt = [report for report in torture.reports if report.unknown]
     assert len(felt) >= 3, "hardly a fault was felt: this proves nothing"
     # What cannot be done on this machine is told, counts for nothing, and another fault has its turn.
-    assert len(torture.reports) == SPREAD[level]
+    assert len(torture.reports) == len(hand)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_quick_fault_is_forgotten(seed: int) -> None:
+    hands = dealt(seed)
+    dealt_out = Counter(name for hand in hands.values() for name in hand)
+    assert set(dealt_out) == set(ALL) - LEFT_OUT
+    assert dealt_out.total() >= 60
+    assert all(level in ALL[name].levels for level, hand in hands.items() for name in hand)
+    assert all(len(set(hand)) == len(hand) for hand in hands.values())
 
 
 def test_the_page_lists_every_fault() -> None:
     page = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text()
     for fault in ALL.values():
         assert f"| `{fault.name}` | {fault.what} |" in page
-
-
-def _chosen(level: Level, seed: int) -> list[str]:
-    """Journal and fsync share the faults, so that each of them runs at least once; ledger takes some of all."""
-    names = [name for name in sorted(QUICK) if level in ALL[name].levels]
-    if level == "ledger":
-        return random.Random(seed).sample(names, len(names))
-    others = [name for name in sorted(QUICK) if "fsync" in ALL[name].levels]
-    of_fsync = others[1::2]
-    return of_fsync if level == "fsync" else [name for name in names if name not in of_fsync]

@@ -40,8 +40,8 @@ from runtime.settings import PREFIX, Settings, environment_of
 from runtime.store import open_store
 from runtime.wire import RequestMaker, Wire, WireAnswer, parse_origin
 from tests.runtime.up_process import descendants
-from tests.torture.clock import MovedClock, NoCompiler
 from tests.torture.proxy import LinkProxy
+from tests.torture.shims import NoCompiler, Shims
 
 Level = Literal["journal", "fsync", "replicated", "ledger"]
 
@@ -52,6 +52,7 @@ SETTLE_S: Final = 120.0
 REDIS_DISK: Final = "96m"
 ASK_S: Final = 3.0
 GROWN_UP_S: Final = 15.0
+REDIS_OPTIONS: Final = ("auto-aof-rewrite-min-size 16mb", "repl-diskless-sync-delay 0")
 
 
 class NotSettled(Exception):
@@ -61,21 +62,25 @@ class NotSettled(Exception):
 class World:
     """Use from the main thread and one event loop: the children die with the thread that forked them."""
 
-    def __init__(self, level: Level, say: Callable[[str], None], settings: dict[str, Any] | None = None) -> None:
-        """`settings`: fields of runtime.settings.Settings that differ."""
+    def __init__(
+        self, level: Level, say: Callable[[str], None], settings: dict[str, Any] | None = None, *, jobs: bool = True
+    ) -> None:
+        """`settings`: fields of runtime.settings.Settings that differ. `jobs`: have a job process as well."""
         self.level = level
         self._more_settings = settings or {}
+        self._jobs = jobs
         self._say = say
         self.folder = Path(tempfile.mkdtemp(prefix="holdfast-torture-"))
         self.folder.chmod(0o755)
         self.runs = 0
-        self.clock: MovedClock | None = None
-        self.clock_missing = ""
+        self.shims: Shims | None = None
+        self.shims_missing = ""
         self.disk_missing = ""
         self._mounted = False
         self.children: dict[str, KeptAlive] = {}
         self.proxies: dict[str, LinkProxy] = {}
         self.happened: list[str] = []
+        self._replicas = 0
         self._kept_up: asyncio.Task[None] | None = None
         self._closing = AsyncExitStack()
 
@@ -87,16 +92,18 @@ class World:
         self._mount(redis_folder)
         program = redis_program(os.environ.get("HOLDFAST_REDIS_BIN"))
         try:
-            self.clock = MovedClock(self.folder / "clock")
-            program = self.clock.wrapper(program)
+            self.shims = Shims(self.folder / "shims")
+            program = self.shims.wrapper(program)
         except NoCompiler as missing:
-            self.clock_missing = str(missing)
+            self.shims_missing = str(missing)
         self._redis_program = program
         self.redis = self._redis(redis_folder)
         self.postgres = EmbeddedPostgres(self.folder / "postgres", settings={"log_min_messages": "error"})
         self._start_server("redis", self.redis)
         self._start_server("postgres", self.postgres)
         await self._start_proxies()
+        if self.level == "replicated":
+            await self.start_replica()
         keys = BootstrapKeys(new_key(), new_key())
         settings = self._settings(keys, self.redis.url, self.postgres.url)
         open_store(settings, keys, migrate=True)
@@ -109,7 +116,8 @@ class World:
         self.admin = RequestMaker(origin, keys.admin_key)
         self._nobody = RequestMaker(origin, "nobody")
         for role, side in (("worker", "worker"), ("jobs", "worker"), ("api", "api")):
-            self._start_process(role, role, keys, side)
+            if role != "jobs" or self._jobs:
+                self._start_process(role, role, keys, side)
         self._kept_up = asyncio.create_task(self._keep_up())
         await self.wait_for(lambda: self._trouble() == "", START_S, self._trouble)
         self.wire = Wire(origin, 16, ASK_S)
@@ -122,7 +130,7 @@ class World:
             folder,
             appendfsync="always" if self.level == "fsync" else "everysec",
             program=str(self._redis_program),
-            extra=["auto-aof-rewrite-min-size 16mb", *extra],
+            extra=[*REDIS_OPTIONS, *extra],
         )
 
     async def close(self, *, keep: bool = False) -> None:
@@ -195,12 +203,13 @@ class World:
                 self.proxies[proxy.name] = proxy
 
     def _settings(self, keys: BootstrapKeys, redis_url: str, database_url: str) -> Settings:
+        replicas = {"replicas": 1, "replica_timeout_ms": 500} if self.level == "replicated" else {}
         return Settings(
             redis_url=SecretStr(redis_url),
             database_url=SecretStr(database_url),
             data_dir=self.folder / "data",
             workers=1,
-            durability=self.level,  # type: ignore[arg-type]
+            durability=self.level,
             admin_key=SecretStr(keys.admin_key),
             storefront_key=SecretStr(keys.storefront_key),
             ledger_timeout_seconds=2.0,
@@ -208,7 +217,7 @@ class World:
             job_workers=1,
             log_level="warning",
             log_format="json",
-            **self._more_settings,
+            **{**replicas, **self._more_settings},
         )
 
     def _start_process(
@@ -278,22 +287,30 @@ class World:
         self.note(f"{number.name} to {name}")
 
     async def start_replica(self) -> LinkProxy:
-        """A second Redis that follows the first through a proxy of its own; returns once it has all."""
+        """A second Redis that follows the first through a proxy of its own; returns once it has all.
+
+        At level `replicated` there always is one.
+        """
+        if "replica" in self.children:
+            return self.proxies["replica-redis"]
         proxy = LinkProxy("replica-redis", self.folder / "unused", self.redis.socket_path)
         port = await proxy.start_tcp()
         self.proxies["replica-redis"] = proxy
+        self._replicas += 1
         # On the same small disk, so that a full one is always that one.
-        folder = self.folder / "redis" / f"replica-{self.runs}"
-        self._replica = self._redis(folder, [f"replicaof 127.0.0.1 {port}", "repl-diskless-sync-delay 0"])
+        folder = self.folder / "redis" / f"replica-{self._replicas}"
+        self._replica = self._redis(folder, [f"replicaof 127.0.0.1 {port}"])
         self._replica.launch()
         self.children["replica"] = KeptAlive("replica", self._replica)
         self.children["replica"].adopt(time.monotonic())
-
-        def follows() -> bool:
-            return self._replica.is_ready() and _link_of(self._replica) == "up"
-
-        await self.wait_for(follows, SETTLE_S, lambda: "the replica follows")
+        await self.wait_for(self.replica_follows, SETTLE_S, lambda: "the replica follows")
         return proxy
+
+    def replica_follows(self) -> bool:
+        """Its link is up, and it has what the other one had a moment ago."""
+        with contextlib.suppress(redis.RedisError, OSError):
+            return self._replica.is_ready() and _link_of(self._replica) == "up"
+        return False
 
     async def promote_replica(self) -> None:
         """The replica is the Redis from now on, and everybody is led to it; the old one must be down."""
@@ -301,7 +318,7 @@ class World:
             client.replicaof("NO", "ONE")
         child = self.children.pop("replica")
         # Started again, it must not look for its old master.
-        self._replica._extra = ("auto-aof-rewrite-min-size 16mb",)
+        self._replica._extra = REDIS_OPTIONS
         child.name = "redis"
         self.children["redis"], self.redis = child, self._replica
         await self.proxies.pop("replica-redis").close()
@@ -309,6 +326,8 @@ class World:
             self.proxies[f"{side}-redis"].lead_to(self.redis.socket_path)
             self.proxies[f"{side}-redis"].drop_all()
         self.note("the replica is promoted")
+        if self.level == "replicated":
+            await self.start_replica()
 
     def kill(self, name: str) -> None:
         """SIGKILL, as a crash would."""
@@ -355,7 +374,10 @@ class World:
     async def ready(self) -> tuple[int, dict[str, Any]]:
         """What `GET /readyz` says; status 0 when nobody answers."""
         answer = await self.ask(self._nobody.make("GET", "/readyz"))
-        return answer.status, msgspec.json.decode(answer.body) if answer.status else {}
+        try:
+            return answer.status, msgspec.json.decode(answer.body) if answer.status else {}
+        except msgspec.DecodeError:
+            return answer.status, {"body": answer.body[:200].decode(errors="replace")}
 
     async def ask(self, request: bytes) -> WireAnswer:
         return await self.wire.ask(request)
@@ -374,7 +396,7 @@ class World:
         deadline = time.monotonic() + SETTLE_S
         while True:
             status, said = await self.ready()
-            if status == 200 and self._trouble() == "":
+            if status == 200 and self._trouble() == "" and ("replica" not in self.children or self.replica_follows()):
                 break
             if time.monotonic() > deadline:
                 raise NotSettled(f"not ready within {SETTLE_S:g} s: {status} {said} {self._trouble()}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.torture.faults import clock, connections, needs_recovery, processes, redis_server, stored_data
+from tests.torture.faults import clock, connections, lost_data, processes, redis_server, stored_data
 from tests.torture.faults.fault import ALL, Fault, Scene
 
 __all__ = [
@@ -11,7 +11,7 @@ __all__ = [
     "Scene",
     "clock",
     "connections",
-    "needs_recovery",
+    "lost_data",
     "processes",
     "redis_server",
     "stored_data",

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 
 from tests.torture.calls import Allowed
-from tests.torture.clock import MovedClock
 from tests.torture.faults.fault import Scene, fault
+from tests.torture.shims import Shims
 from tests.torture.world import World
 
 
 def _no_shim(world: World) -> str:
-    return world.clock_missing
+    return world.shims_missing
 
 
-def _clock(scene: Scene) -> MovedClock:
-    assert scene.world.clock is not None
-    return scene.world.clock
+def _clock(scene: Scene) -> Shims:
+    assert scene.world.shims is not None
+    return scene.world.shims
 
 
 @fault("clock-forward", "the clock of Redis jumps ahead by a minute to an hour and stays there", missing=_no_shim)

@@ -6,22 +6,32 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 
 from tests.runtime.up_process import command_line, descendants
 from tests.torture.faults.fault import Scene, fault
+from tests.torture.world import World
 
 PROCESSES = ("api", "worker", "jobs", "redis", "postgres")
 
 
+def _not_there(name: str) -> Callable[[World], str]:
+    return lambda world: "" if name in world.children else f"no {name} in this world"
+
+
 def _register_kill(name: str) -> None:
-    @fault(f"kill-{name}", f"SIGKILL to {name}, which is started again")
+    @fault(f"kill-{name}", f"SIGKILL to {name}, which is started again", missing=_not_there(name))
     async def strike(scene: Scene) -> None:
         scene.world.kill(name)
         scene.tell(f"{name} killed")
 
 
 def _register_stop(name: str) -> None:
-    @fault(f"stop-{name}", f"SIGSTOP to {name} and its children, SIGCONT 0.1 to 0.8 s later")
+    @fault(
+        f"stop-{name}",
+        f"SIGSTOP to {name} and its children, SIGCONT 0.1 to 0.8 s later",
+        missing=_not_there(name),
+    )
     async def strike(scene: Scene) -> None:
         pause_s = scene.rng.uniform(0.1, 0.8)
         scene.tell(f"{name} stands still for {pause_s:.2f} s")
@@ -62,7 +72,8 @@ async def _kill_backend(scene: Scene) -> None:
 @fault("kill-everything", "SIGKILL to all processes and both servers at once")
 async def _kill_everything(scene: Scene) -> None:
     for name in scene.rng.sample(PROCESSES, len(PROCESSES)):
-        scene.world.kill(name)
+        if name in scene.world.children:
+            scene.world.kill(name)
     scene.tell("all killed")
 
 

@@ -2,7 +2,7 @@
 
 Owns faults that lose what Redis held, and says for each what may be lost with it: at most answers whose events had not
 reached the ledger. Whatever had is restored from there. Changes that wait for the ledger are never lost, and at level
-`ledger` nothing is.
+`ledger` nothing is; at `fsync` nothing is lost by a power cut; at `replicated` nothing by the promotion of the replica.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 from tests.torture.calls import Allowed
@@ -18,12 +17,10 @@ from tests.torture.evidence import position, written
 from tests.torture.faults.fault import Scene, fault
 from tests.torture.world import Level, World
 
-UNSYNCED: frozenset[Level] = frozenset({"journal", "ledger"})
+UNSYNCED: frozenset[Level] = frozenset({"journal", "replicated", "ledger"})
 """Levels that do not promise that the file is on the disk."""
-
-
-def no_recovery(_world: World) -> str:
-    return "" if find_spec("engine.admission") else "needs recovery"
+IN_THE_LEDGER: frozenset[Level] = frozenset({"ledger"})
+"""The level that promises something even without any file."""
 
 
 async def _known_to_the_ledger(scene: Scene) -> float:
@@ -34,12 +31,17 @@ async def _known_to_the_ledger(scene: Scene) -> float:
     return moment
 
 
-async def _may_lose(scene: Scene, after_s: float) -> None:
-    """To be called while nothing is served: answers that were given before may still be on their way."""
+async def _may_lose(scene: Scene, after_s: float, kept_at: frozenset[Level] = IN_THE_LEDGER) -> None:
+    """To be called while nothing is served: answers that were given before may still be on their way.
+
+    At the levels `kept_at` no answer may be lost.
+    """
     await asyncio.sleep(0.3)
     until_s = time.monotonic()
-    if scene.world.level != "ledger":
-        scene.allowed = Allowed(lost_after_s=after_s, lost_until_s=until_s)
+    if scene.world.level in kept_at:
+        scene.tell("no answer may be lost")
+        return
+    scene.allowed = Allowed(lost_after_s=after_s, lost_until_s=until_s)
     scene.tell(f"answers of {(until_s - after_s) * 1000:.0f} ms may be lost")
 
 
@@ -53,7 +55,7 @@ def _down(world: World) -> None:
     world.hold_down("redis")
 
 
-@fault("flushall", "FLUSHALL under load: nothing is served from an empty Redis, all is rebuilt", missing=no_recovery)
+@fault("flushall", "FLUSHALL under load: nothing is served from an empty Redis, all is rebuilt")
 async def _flushall(scene: Scene) -> None:
     after_s = await _known_to_the_ledger(scene)
     with scene.world.client() as client:
@@ -61,7 +63,7 @@ async def _flushall(scene: Scene) -> None:
     await _may_lose(scene, after_s)
 
 
-@fault("redis-empty", "Redis is killed and comes back without its files", missing=no_recovery)
+@fault("redis-empty", "Redis is killed and comes back without its files")
 async def _empty(scene: Scene) -> None:
     after_s = await _known_to_the_ledger(scene)
     _down(scene.world)
@@ -73,7 +75,6 @@ async def _empty(scene: Scene) -> None:
 @fault(
     "aof-cut",
     "Redis is killed and loses the end of its file, up to 60,000 bytes: its last writes",
-    missing=no_recovery,
     levels=UNSYNCED,
 )
 async def _cut(scene: Scene) -> None:
@@ -95,7 +96,6 @@ async def _cut(scene: Scene) -> None:
 @fault(
     "aof-corrupted",
     "bytes in the middle of Redis' file are other ones: it does not start, somebody moves the file away",
-    missing=no_recovery,
 )
 async def _corrupted(scene: Scene) -> None:
     world = scene.world
@@ -121,7 +121,6 @@ async def _corrupted(scene: Scene) -> None:
 @fault(
     "aof-old-copy",
     "Redis comes back with a copy of its files that is up to a second old: older than the ledger",
-    missing=no_recovery,
     levels=UNSYNCED,
 )
 async def _old_copy(scene: Scene) -> None:
@@ -140,18 +139,70 @@ async def _old_copy(scene: Scene) -> None:
     world.let_up("redis")
 
 
+def _no_notes(world: World) -> str:
+    return world.shims_missing
+
+
+@fault(
+    "power-cut",
+    "Redis is killed, and of its file only what it had synced to the disk comes back",
+    missing=_no_notes,
+)
+async def _power_cut(scene: Scene) -> None:
+    world = scene.world
+    assert world.shims is not None
+    after_s = await _known_to_the_ledger(scene)
+    await asyncio.sleep(scene.rng.uniform(0.05, 1.2))
+    _down(world)
+    await _may_lose(scene, after_s, frozenset({"fsync", "ledger"}))
+    newest = _newest_file(world)
+    whole = newest.stat().st_size
+    synced = min(whole, world.shims.synced_bytes(newest))
+    with newest.open("r+b") as file:
+        file.truncate(synced)
+    scene.tell(f"{whole - synced} of {whole} bytes were not on the disk")
+    world.let_up("redis")
+
+
 @fault(
     "replica-promotion",
     "a replica that has heard nothing for a while, its link a black hole, takes the place of a Redis that was killed",
-    missing=no_recovery,
 )
 async def _promotion(scene: Scene) -> None:
     world = scene.world
     link = await world.start_replica()
+    after_s = await _known_to_the_ledger(scene)
     link.black_hole(True)
     await asyncio.sleep(scene.rng.uniform(0.2, 1.0))
-    after_s = await _known_to_the_ledger(scene)
-    await asyncio.sleep(scene.rng.uniform(0.0, 0.1))
     _down(world)
-    await _may_lose(scene, after_s)
+    # What a client was told before the link went is in the ledger; behind it, `replicated` has told nobody anything.
+    await _may_lose(scene, after_s, frozenset({"replicated", "ledger"}))
     await world.promote_replica()
+
+
+REPLICATED: frozenset[Level] = frozenset({"replicated"})
+
+
+@fault("kill-replica", "SIGKILL to the replica, which is started again", levels=REPLICATED)
+async def _kill_replica(scene: Scene) -> None:
+    scene.world.kill("replica")
+    scene.tell("replica killed")
+
+
+@fault(
+    "replica-black-hole",
+    "nothing passes between Redis and its replica, nobody is told; then all of it does",
+    levels=REPLICATED,
+)
+async def _replica_black_hole(scene: Scene) -> None:
+    link = scene.world.proxies["replica-redis"]
+    seconds = scene.rng.uniform(0.3, 1.5)
+    scene.tell(f"{seconds:.2f} s")
+    link.black_hole(True)
+    try:
+        await asyncio.sleep(seconds)
+        if scene.rng.random() < 0.3:
+            link.drop_all()
+            scene.tell("then cut")
+    finally:
+        link.black_hole(False)
