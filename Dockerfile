@@ -14,6 +14,7 @@ COPY inventory inventory
 COPY worker worker
 COPY api api
 COPY runtime runtime
+COPY holdfast_client holdfast_client
 RUN pip install --no-cache-dir --disable-pip-version-check -c requirements.lock .
 
 USER holdfast
