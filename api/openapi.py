@@ -51,8 +51,10 @@ IDEMPOTENCY_KEY: Final = {
 DURABILITY: Final = {
     "name": "Holdfast-Durability",
     "in": "header",
-    "description": "`ledger`: answered only once Postgres has it. Default: the service's setting.",
-    "schema": {"enum": ["journal", "ledger"]},
+    "description": "What the answer promises: `journal` any process kill, `fsync` a power cut, `replicated` a failover, "
+    "`ledger` that Postgres has it. Default: the service's setting; `fsync` and `replicated` only where the service is "
+    "set up for them, else 400.",
+    "schema": {"enum": ["journal", "fsync", "replicated", "ledger"]},
 }
 RESERVATION_ID: Final = {
     "name": "id",

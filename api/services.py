@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from persistence.watermark import Watermark
 
 
+Durability = Literal["journal", "fsync", "replicated", "ledger"]
+"""`replicated` waits for replicas, `ledger` for the Postgres commit; `fsync` is how Redis itself is set."""
+
+
 class StreamSettings(Struct, frozen=True, kw_only=True):
     """Limits of event streams (GET /inventory/events)."""
 
@@ -39,8 +43,10 @@ class StreamSettings(Struct, frozen=True, kw_only=True):
 class ApiSettings(Struct, frozen=True, kw_only=True):
     """How the API answers. Times in seconds, sizes in bytes."""
 
-    durability: Literal["journal", "fsync", "ledger"] = "journal"
-    """What an answer to reserve, amend, confirm and release promises; `ledger` waits for the Postgres commit."""
+    durability: Durability = "journal"
+    """What an answer to reserve, amend, confirm and release promises."""
+    replicas: int = 0
+    """Replicas that the engine can wait for; 0: none, and `replicated` cannot be given."""
     late_confirm: bool = False
     """A confirm of an expired hold takes the stock again if it is still there."""
     ledger_timeout_s: float = 10.0
@@ -74,6 +80,13 @@ class ApiSettings(Struct, frozen=True, kw_only=True):
 
 class Services(Struct, frozen=True):
     """Everything a request may need."""
+
+    @property
+    def durabilities(self) -> tuple[Durability, ...]:
+        """What a request may ask for: whatever this deployment can give."""
+        fsync: tuple[Durability, ...] = ("fsync",) if self.durability == "fsync" else ()
+        replicated: tuple[Durability, ...] = ("replicated",) if self.replicas else ()
+        return ("journal", *fsync, *replicated, "ledger")
 
     inventory: Inventory
     keys: KeyStore

@@ -26,6 +26,7 @@ from engine.errors import (
     Rejected,
     StoreRefused,
     Unavailable,
+    Unreplicated,
 )
 from engine.results import Reply, Reservation, Result, Shortage, Status, StockLevel, decode_reply
 
@@ -60,6 +61,7 @@ __all__ = [
     "StockLevel",
     "StoreRefused",
     "Unavailable",
+    "Unreplicated",
     "decode_reply",
     "lines_text",
 ]

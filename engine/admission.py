@@ -20,7 +20,9 @@ class Admission:
         self._epoch = epoch
         self._run_id = run_id
         self._refusal = ""
-        self._on_change: Callable[[], None] | None = None
+        self._watchers: list[Callable[[], None]] = []
+        self.journal_full = False
+        """True while nothing may be added to the journal but what ends holds (inventory/back_pressure.py says so)."""
 
     @property
     def epoch(self) -> int:
@@ -54,9 +56,9 @@ class Admission:
             self._changed()
 
     def watch(self, on_change: Callable[[], None]) -> None:
-        """`on_change` is called behind every change. One watcher, the batcher."""
-        self._on_change = on_change
+        """`on_change` is called behind every change of what is admitted."""
+        self._watchers.append(on_change)
 
     def _changed(self) -> None:
-        if self._on_change is not None:
-            self._on_change()
+        for on_change in self._watchers:
+            on_change()

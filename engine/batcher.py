@@ -108,8 +108,6 @@ class Batcher:
         self.clock_ms = settings.clock_ms
         self.admission = admission or Admission(settings.epoch)
         self.admission.watch(self._admission_changed)
-        self.journal_full = False
-        """True while nothing may be added to the journal but what ends holds (inventory/back_pressure.py says so)."""
         self._refusal = ""
         """Why nothing can be sent although there are links; empty when something can."""
         self.batches = 0
@@ -172,7 +170,7 @@ class Batcher:
             raise Disconnected("there is no connection to Redis")
         if self._refusal:
             raise NotReady(self._refusal)
-        if self.journal_full and _adds_stock_work(command):
+        if self.admission.journal_full and _adds_stock_work(command):
             raise JournalFull("Postgres is behind: the journal is as long as it may become")
         queue.append((command, on_reply))
         if self._idle and not self._pump_planned:
@@ -242,14 +240,17 @@ class Batcher:
             self._rest(link)
             self._refuse_unencodable(waiting, error)
             return
-        self._busy[link] = (self._loop.time(), waiting)
         self._sent_epoch[link] = self.admission.epoch
         try:
-            link.send(data, lambda reply: self._on_reply(link, reply, data))
+            self._transmit(link, waiting, data)
         except ConnectionError as error:
             # It closed in this very turn of the loop; connection_lost has yet to come.
             del self._busy[link]
             self._answer_all(waiting, Disconnected(str(error)))
+
+    def _transmit(self, link: Link, waiting: list[Waiting], data: bytes) -> None:
+        self._busy[link] = (self._loop.time(), waiting)
+        link.send(data, lambda reply: self._on_reply(link, reply, data))
 
     def _refuse_unencodable(self, waiting: list[Waiting], error: Exception) -> None:
         """One command that cannot travel must not take its batch along: try each alone."""
@@ -296,12 +297,11 @@ class Batcher:
     def _on_error(self, link: Link, waiting: list[Waiting], message: str, data: bytes) -> None:
         if message.startswith("NOSCRIPT"):
             # A restart, a failover or SCRIPT FLUSH: nothing ran. Load it and send the same batch again.
-            self._busy[link] = (self._loop.time(), waiting)
             try:
                 link.send(encode([b"SCRIPT", b"LOAD", self._script.source.encode()]), lambda _: None)
-                link.send(data, lambda reply: self._on_reply(link, reply, data))
+                self._transmit(link, waiting, data)
             except ConnectionError as error:
-                del self._busy[link]
+                self._busy.pop(link, None)
                 self._answer_all(waiting, Disconnected(str(error)))
             return
         self._rest(link)

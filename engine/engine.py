@@ -40,6 +40,7 @@ from engine.journal import entries_of
 from engine.keys import partition_keys
 from engine.limits import MAX_TTL_MS, MIN_TTL_MS
 from engine.link import parse_url
+from engine.replicated import ReplicatedBatcher, ReplicationSettings
 from engine.results import Details, Reply, Reservation, Result, Status, StockLevel, decode_reply
 from engine.scripts import Script, compose
 from engine.store_reader import StoreReader
@@ -67,6 +68,10 @@ class EngineSettings(Struct, frozen=True):
     """Commands that may wait; past this new ones are refused with Overloaded."""
     clock_ms: int | None = None
     """A test's own clock; None for the server's."""
+    replicas: int = 0
+    """Replicas that must have what `submit_replicated` is asked to do; 0: there are none, and it cannot be asked."""
+    replica_timeout_ms: int = 1_000
+    """How long they are waited for, up to 4,000; the answer is Unreplicated then."""
     script: Script | None = None
     """Another script than the one in lua/, for tests that break it on purpose; None for that one."""
 
@@ -120,39 +125,48 @@ class Gathering:
 class Engine:
     """The connection of one process to the state machine. Bound to the event loop that connected it."""
 
-    def __init__(self, batcher: Batcher, redis: Redis) -> None:
+    def __init__(self, batcher: Batcher, redis: Redis, replicated: ReplicatedBatcher | None = None) -> None:
         self._batcher = batcher
         self._redis = redis
         self._keys = partition_keys(0)
+        self._replicated = replicated
 
     @classmethod
     async def connect(cls, url: str, settings: EngineSettings | None = None) -> Engine:
         """Connect to `url` (redis://, rediss:// or unix://). Raises Disconnected or InvalidCommand (a bad URL)."""
         chosen = settings or EngineSettings()
-        batcher = Batcher(
-            parse_url(url),
-            chosen.script or compose(),
-            partition_keys(0),
-            BatcherSettings(
-                epoch=chosen.epoch,
-                retention_ms=chosen.retention_ms,
-                idempotency_window_ms=chosen.idempotency_window_ms,
-                links=chosen.links,
-                max_queue=chosen.max_queue,
-                clock_ms=chosen.clock_ms,
-            ),
-            Admission(chosen.epoch, chosen.run_id),
+        address, script, keys = parse_url(url), chosen.script or compose(), partition_keys(0)
+        batching = BatcherSettings(
+            epoch=chosen.epoch,
+            retention_ms=chosen.retention_ms,
+            idempotency_window_ms=chosen.idempotency_window_ms,
+            links=chosen.links,
+            max_queue=chosen.max_queue,
+            clock_ms=chosen.clock_ms,
         )
         await batcher.start()
         # Reads outside the state machine; never retried behind our back.
+        admission = Admission(chosen.epoch, chosen.run_id)
+        batcher = Batcher(address, script, keys, batching, admission)
         redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=10)
-        return cls(batcher, redis)
+        replicated = None
+        if chosen.replicas:
+            replication = ReplicationSettings(chosen.replicas, chosen.replica_timeout_ms)
+            replicated = ReplicatedBatcher(address, script, keys, batching, admission, replication, batcher.tally)
+            try:
+                await replicated.start()
+            except BaseException:
+                await batcher.close()
+                raise
+        return cls(batcher, redis, replicated)
 
     async def close(self) -> None:
         """Answer what is in flight and close the connections."""
         await self._batcher.close()
         await self._redis.aclose()
 
+        if self._replicated is not None:
+            await self._replicated.close()
     @property
     def batcher(self) -> Batcher:
         """The queue and the links, for metrics and for a test's clock."""
@@ -176,17 +190,22 @@ class Engine:
     @property
     def queue_depth(self) -> int:
         """Commands waiting for a batch."""
-        return self._batcher.queue_depth
+        return sum(batcher.queue_depth for batcher in self._batchers())
 
     @property
     def in_flight(self) -> int:
         """Batches sent and not yet answered."""
-        return self._batcher.in_flight
+        return sum(batcher.in_flight for batcher in self._batchers())
 
     @property
     def connected(self) -> bool:
         """True while commands can be sent."""
-        return self._batcher.connected
+        return all(batcher.connected for batcher in self._batchers())
+
+    @property
+    def unreplicated(self) -> int:
+        """Commands that were applied, but answered with Unreplicated, since the start."""
+        return 0 if self._replicated is None else self._replicated.unreplicated
 
     def submit(self, command: Command, on_reply: OnReply) -> None:
         """Queue a command; `on_reply(command, reply)` is called once from the event loop.
@@ -197,10 +216,20 @@ class Engine:
         """
         self._batcher.submit(command, on_reply)
 
-    async def execute(self, command: Command) -> Result:
+    def submit_replicated(self, command: Command, on_reply: OnReply) -> None:
+        """As `submit`, answered once the replicas of the settings have what the answer says; Unreplicated if not.
+
+        Raises InvalidCommand as well, when the settings name no replicas.
+        """
+        if self._replicated is None:
+            raise InvalidCommand("no replicas are set that could be waited for")
+        self._replicated.submit(command, on_reply)
+
+    async def execute(self, command: Command, *, replicated: bool = False) -> Result:
         """Run one command. Any status comes back as a Result; raises Unavailable or InvalidCommand.
 
-        Cancelling the caller does not take the command back: it may already be in a batch.
+        `replicated`: the answer comes once the replicas have it, as with `submit_replicated`. Cancelling the caller
+        does not take the command back: it may already be in a batch.
         """
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
@@ -212,7 +241,7 @@ class Engine:
             else:
                 future.set_exception(reply)
 
-        self._batcher.submit(command, on_reply)
+        (self.submit_replicated if replicated else self.submit)(command, on_reply)
         return decode_reply(command, await future)
 
     async def apply(self, commands: Sequence[Command]) -> list[Result]:
@@ -372,6 +401,9 @@ class Engine:
     def _split(reservation_id: str) -> tuple[str, int]:
         if not is_reservation_id(reservation_id):
             raise InvalidCommand("a reservation id is 36 hex digits")
+    def _batchers(self) -> Sequence[Batcher]:
+        return [self._batcher] if self._replicated is None else [self._batcher, self._replicated]
+
         return split_id(reservation_id)
 
     @staticmethod

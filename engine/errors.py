@@ -9,7 +9,8 @@ HoldfastError
     ├── NotReady              the partition has no usable state (empty, fenced, other schema)
     ├── JournalFull           the ledger is far behind: nothing that makes the journal longer is taken
     ├── StoreRefused          Redis answered OOM, MISCONF, READONLY, BUSY, LOADING ...; nothing changed
-    └── OutcomeUnknown        the connection was lost after sending; safe to repeat with the same id
+    ├── OutcomeUnknown        the connection was lost after sending; safe to repeat with the same id
+    └── Unreplicated          applied, but not known to enough replicas; safe to repeat with the same id
 """
 
 from __future__ import annotations
@@ -75,4 +76,11 @@ class OutcomeUnknown(Unavailable):
     """The connection was lost after the command was sent: it may or may not have been applied.
 
     Repeating it with the same id (or idempotency key) gives the one true answer.
+    """
+
+
+class Unreplicated(Unavailable):
+    """The command was applied, but fewer replicas than asked for have said in time that they have it.
+
+    A failover may undo it. Repeating it with the same id (or idempotency key) waits for the replicas again.
     """

@@ -115,12 +115,14 @@ class Link(asyncio.Protocol):
             on_reply(ConnectionError("the connection to Redis was lost"))
         self._on_lost(self)
 
-    def send(self, data: bytes, on_reply: OnReply) -> None:
-        """Send one encoded command. Raises ConnectionError, with nothing sent, when the link is closed."""
+    def send(self, data: bytes, *on_replies: OnReply) -> None:
+        """Send encoded commands, as many as there are callbacks. Raises ConnectionError, with nothing sent, when the
+        link is closed.
+        """
         transport = self._transport
         if transport is None or transport.is_closing():
             raise ConnectionError("the connection to Redis is closed")
-        self._waiting.append(on_reply)
+        self._waiting += on_replies
         transport.write(data)
 
     async def call(self, *parts: bytes) -> Any:

@@ -1,6 +1,6 @@
 """Back-pressure: while the ledger is far behind, only what ends holds is taken, and nothing else that needs journal.
 
-Owns the watermark and its hysteresis; the batcher refuses (engine/batcher.py `journal_full`), the flusher drains.
+Owns the watermark and its hysteresis (engine/admission.py `journal_full`); the batcher refuses, the flusher drains.
 """
 
 from __future__ import annotations
@@ -62,17 +62,17 @@ class BackPressure:
 
     async def look(self) -> bool:
         """Measure once; True if the journal is full now. Raises Unavailable while Redis gives no answer."""
-        settings, batcher = self._settings, self._engine.batcher
+        settings, admission = self._settings, self._engine.admission
         events, size = await self._backlog()
         share = max(
             events / settings.max_events if settings.max_events else 0.0,
             size / settings.max_bytes if settings.max_bytes else 0.0,
         )
-        full = share >= (settings.ends_at if batcher.journal_full else 1.0)
-        if full != batcher.journal_full:
+        full = share >= (settings.ends_at if admission.journal_full else 1.0)
+        if full != admission.journal_full:
             told = self._log.error if full else self._log.info
             told("the journal is full" if full else "the journal has room again", unflushed_events=events, bytes=size)
-        batcher.journal_full = full
+        admission.journal_full = full
         return full
 
     async def _backlog(self) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from runtime.server_binaries import MIN_POSTGRES, MIN_REDIS, MIN_VALKEY
 
-Durability = Literal["journal", "fsync", "ledger"]
+Durability = Literal["journal", "fsync", "replicated", "ledger"]
 
 
 class Finding(Struct, frozen=True):

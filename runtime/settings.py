@@ -101,10 +101,24 @@ class Settings(BaseSettings):
     partitions: Literal[1] = Field(
         1, description="Units of atomicity the stock is spread over. Only 1 is accepted at present."
     )
-    durability: Literal["journal", "fsync", "ledger"] = Field(
+    durability: Literal["journal", "fsync", "replicated", "ledger"] = Field(
         "journal",
         description="What an answer promises. `journal`: survives any process kill; a power cut may take up to "
-        "2 s. `fsync`: survives a power cut. `ledger`: committed in Postgres.",
+        "2 s. `fsync`: survives a power cut. `replicated`: HOLDFAST_REPLICAS have it as well. `ledger`: committed in "
+        "Postgres.",
+    )
+    replicas: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="Replicas of Redis that must have a change before durability `replicated` answers; 0: it cannot be "
+        "asked for. Needs HOLDFAST_REDIS_URL: the embedded Valkey has none.",
+    )
+    replica_timeout_ms: int = Field(
+        1000,
+        ge=10,
+        le=4000,
+        description="Milliseconds they are waited for before the answer is 503 `durability-unknown`.",
     )
     late_confirm: Literal["reject", "if-available"] = Field(
         "reject",
@@ -348,6 +362,14 @@ class Settings(BaseSettings):
     @property
     def data_folder(self) -> Path:
         """`data_dir` as an absolute path, `~` resolved."""
+    @model_validator(mode="after")
+    def _replicas_can_be_asked(self) -> Self:
+        if self.durability == "replicated" and not self.replicas:
+            raise ValueError("HOLDFAST_DURABILITY=replicated needs HOLDFAST_REPLICAS, 1 or more")
+        if self.replicas and self.redis_url is None:
+            raise ValueError("HOLDFAST_REPLICAS needs HOLDFAST_REDIS_URL: the embedded Valkey has no replicas")
+        return self
+
         return self.data_dir.expanduser().absolute()
 
 

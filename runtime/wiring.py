@@ -85,8 +85,8 @@ def run_jobs(settings: Settings, ready: Ready) -> None:
     JobProcess(job_settings(settings, store), JOBS).run(ready)
 
 
-def engine_settings(settings: Settings, epoch: int, run_id: str) -> EngineSettings:
-    """The engine's part of the settings."""
+def engine_settings(settings: Settings, epoch: int, run_id: str, *, serves: bool = False) -> EngineSettings:
+    """The engine's part of the settings. `serves`: answers requests, which may ask for replicas."""
     return EngineSettings(
         epoch=epoch,
         run_id=run_id,
@@ -94,6 +94,8 @@ def engine_settings(settings: Settings, epoch: int, run_id: str) -> EngineSettin
         idempotency_window_ms=settings.idempotency_window_seconds * 1000,
         links=settings.engine_links,
         max_queue=settings.max_queue,
+        replicas=settings.replicas if serves else 0,
+        replica_timeout_ms=settings.replica_timeout_ms,
     )
 
 
@@ -139,6 +141,7 @@ def api_settings(settings: Settings, metrics_dir: Path | None) -> ApiSettings:
     """The API's part of the settings."""
     return ApiSettings(
         durability=settings.durability,
+        replicas=settings.replicas,
         late_confirm=settings.late_confirm == "if-available",
         ledger_timeout_s=settings.ledger_timeout_seconds,
         max_body_bytes=settings.max_body_bytes,

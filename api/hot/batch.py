@@ -62,7 +62,7 @@ class _Collection:
     def send(self) -> None:
         """Answer with what has been collected."""
         body = b'{"results":[%b]}' % b",".join(self._results)
-        ledger = self._hot.settings.durability == "ledger" and self._seq > 0
+        ledger = self._hot.waits_for_ledger and self._seq > 0
         self._hot.finish(self._exchange, 200, body, self._seq, ledger=ledger)
 
     def on_reply(self, position: int, body: decode.BatchItemBody) -> Callable[[Any, Any], None]:
@@ -91,7 +91,7 @@ class BatchEndpoint:
 
     def __init__(self, hot: Hot) -> None:
         self._hot = hot
-        self._submit = hot.engine.submit
+        self._submit = hot.submit_change
 
     def __call__(self, exchange: Exchange) -> None:
         """Submit every good item; the answer goes out when the last one is back."""

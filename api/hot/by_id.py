@@ -6,7 +6,7 @@ Owns their answers, also for reservations that only Postgres remembers. Never ch
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET
@@ -21,10 +21,10 @@ from engine.identity import is_reservation_id, split_id
 from engine.results import Reply, Reservation
 
 if TYPE_CHECKING:
-    from api.hot.endpoints import Hot
+    from api.hot.endpoints import Hot, Submit
     from api.hot.exchange import Exchange
+    from api.services import Durability
 
-DURABILITIES: Final = {b"journal": False, b"ledger": True}
 
 
 def unknown_reservation() -> Problem:
@@ -50,8 +50,8 @@ class _ById:
 
     def __init__(self, hot: Hot) -> None:
         self._hot = hot
-        self._submit = hot.engine.submit
-        self._ledger = hot.settings.durability == "ledger"
+        self._submit = hot.submit_change
+        self._ledger = hot.waits_for_ledger
 
     def command(self, exchange: Exchange) -> Command:
         """The command of a request. Raises Problem."""
@@ -64,7 +64,11 @@ class _ById:
     def __call__(self, exchange: Exchange) -> None:
         """Submit; the answer goes out when the batch is back."""
         command = self.command(exchange)
-        self._submit(command, self._hot.on_reply(exchange, self._answer(exchange)))
+        self.submit_of(exchange)(command, self._hot.on_reply(exchange, self._answer(exchange)))
+
+    def submit_of(self, exchange: Exchange) -> Submit:
+        """Where the command goes, by what its answer promises."""
+        return self._submit
 
     def waits_for_ledger(self, exchange: Exchange) -> bool:
         """True if the answer may only go out once Postgres holds what it says."""
@@ -101,6 +105,11 @@ class _ById:
 
 class ReadEndpoint(_ById):
     """GET /inventory/reserve/{id}."""
+
+    def __init__(self, hot: Hot) -> None:
+        super().__init__(hot)
+        # A look promises nothing.
+        self._submit = hot.engine.submit
 
     def command(self, exchange: Exchange) -> Read:
         """Look, whatever state it is in."""
@@ -157,13 +166,17 @@ class AmendEndpoint(_ById):
 
 
 class ConfirmEndpoint(_ById):
-    """POST /inventory/reserve/{id}/confirm."""
+    """POST /inventory/reserve/{id}/confirm. The header Holdfast-Durability decides, the setting when there is none."""
+
+    def __init__(self, hot: Hot) -> None:
+        super().__init__(hot)
+        self._offered: dict[bytes, Durability] = {level.encode(): level for level in hot.settings.durabilities}
 
     def command(self, exchange: Exchange) -> Confirm:
         """Turn the hold into a sale; the body is optional."""
         base, created_ms = id_of(exchange)
-        if exchange.durability is not None and exchange.durability not in DURABILITIES:
-            raise Problem("invalid-durability")
+        if exchange.durability is not None and exchange.durability not in self._offered:
+            raise Problem("invalid-durability", f"This service can give: {', '.join(self._offered.values())}.")
         order_id = ""
         if exchange.body:
             decode.check_media_type(exchange.content_type)
@@ -175,11 +188,17 @@ class ConfirmEndpoint(_ById):
         late = self._hot.settings.late_confirm
         return Confirm(((base, created_ms),), order_id, caller.owner, caller.id, late)
 
+    def submit_of(self, exchange: Exchange) -> Submit:
+        """To the replicas where they are asked for."""
+        if exchange.durability is None:
+            return self._submit
+        return self._hot.submit_of(self._offered[exchange.durability])
+
     def waits_for_ledger(self, exchange: Exchange) -> bool:
-        """The header decides, the setting when there is none."""
+        """Where the ledger is asked for."""
         if exchange.durability is None:
             return self._ledger
-        return DURABILITIES[exchange.durability]
+        return exchange.durability == b"ledger"
 
     def ended_in_postgres(self, command: Confirm, stored: Reservation) -> str:
         """Completed with the same order, or none named: the same answer again."""

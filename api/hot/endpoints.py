@@ -22,11 +22,14 @@ from api.problems import Problem
 from engine.results import Reply
 
 if TYPE_CHECKING:
-    from api.services import Services
+    from api.services import Durability, Services
+    from engine.batcher import OnReply
+    from engine.commands import Command
 
 logger = structlog.get_logger("holdfast.api")
 
 Run = Callable[[Exchange], None]
+Submit = Callable[["Command", "OnReply"], None]
 
 RESERVE_PATH: Final = b"/inventory/reserve"
 BATCH_PATH: Final = b"/inventory/reserve/batch"
@@ -66,6 +69,11 @@ class Hot:
         self.settings = services.settings
         self.engine = services.engine
         self.metrics = metrics
+        level = services.settings.durability
+        self.submit_change = self.submit_of(level)
+        """Where changes go that name no durability of their own."""
+        self.waits_for_ledger = level == "ledger"
+        """True if their answers wait for the ledger."""
         self._known = services.keys.known
         self.refused = Endpoint("refused", Permission(0), 0, _nothing, metrics.endpoint("refused"))
         """Counts what is refused before it is known which endpoint was meant."""
@@ -97,6 +105,10 @@ class Hot:
             table[_ANY] = Endpoint("method_not_allowed", Permission(0), 0, refuse, self.metrics.endpoint("refused"))
 
     def route(self, method: bytes, path: bytes) -> tuple[Endpoint, str] | None:
+    def submit_of(self, durability: Durability) -> Submit:
+        """Where a change goes whose answer promises this much. Waiting for the ledger comes behind it (`finish`)."""
+        return self.engine.submit_replicated if durability == "replicated" else self.engine.submit
+
         """The endpoint for a method and a path without its query, and the path's variable part; None: not hot."""
         table = self._exact.get(path)
         if table is not None:

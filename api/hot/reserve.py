@@ -107,8 +107,8 @@ class ReserveEndpoint:
 
     def __init__(self, hot: Hot) -> None:
         self._hot = hot
-        self._submit = hot.engine.submit
-        self._ledger = hot.settings.durability == "ledger"
+        self._submit = hot.submit_change
+        self._ledger = hot.waits_for_ledger
 
     def __call__(self, exchange: Exchange) -> None:
         """Decode, submit; the answer goes out when the batch is back."""
