@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import structlog
@@ -21,6 +21,7 @@ from starlette.routing import Match, Route
 from api import problems
 from api.audit import SCOPE_KEY, AuditSlot, audit_code, end_audit
 from api.auth import MIN_KEY_LENGTH
+from api.console.app import Console, is_console
 from api.hot import asgi
 from api.hot.bounded import PlainProtocol, plain_protocol
 from api.hot.exchange import Exchange
@@ -29,6 +30,7 @@ from api.hot.table import make_hot
 from api.metrics import Metrics
 from api.openapi import complete_openapi
 from api.problems import PROBLEM_JSON, Problem
+from api.pulse import api_pulse
 from api.rate_limiter import SCOPE_KEY as RATE_LIMIT
 from api.rate_limiter import RateLimiter
 from api.refusals import problem_of
@@ -56,6 +58,9 @@ from api.services import Services
 from api.uploads import body_limits, ending_unread, is_upload
 from engine.errors import HoldfastError
 from inventory.events.feed import EventFeed
+from inventory.pulse.fleet import FleetReader
+from inventory.pulse.writer import PulseWriter
+from inventory.readiness import ReadinessCheck
 from inventory.refusals import Refusal
 from persistence.database import DatabaseUnavailable
 from persistence.pages import InvalidCursor
@@ -94,10 +99,20 @@ class Application:
         limits = services.settings.rate_limits
         self.limiter = None if limits is None else RateLimiter(limits)
         self.hot = make_hot(services, self.metrics, self.limiter)
-        self.cold = _cold_app(services, self.metrics, self.hot.close)
+        self.connections: Callable[[], int] = lambda: 0
+        """How many are open: whoever runs the server says so."""
         self.feed = EventFeed(services.inventory, services.settings.streams.most)
+        self.pulse = api_pulse(services, self.metrics, self._open_connections, lambda: self.feed.readers)
+        self.cold = _cold_app(services, self.metrics, self.pulse, self.hot.close)
         self.cold.state.feed = self.feed
+        self.cold.state.readiness = ReadinessCheck(services.inventory)
+        self.cold.state.fleet = FleetReader(services.inventory, self.cold.state.readiness)
         self.cold.state.limiter = self.limiter
+        console = services.settings.console
+        self.console = Console(services, self.cold.state.fleet, self.feed, self.limiter) if console else None
+
+    def _open_connections(self) -> int:
+        return self.connections()
 
     def end_streams(self) -> None:
         """Ask every event stream to end: to be called first when the server stops, which waits for open answers."""
@@ -176,13 +191,13 @@ class Application:
             if asgi.content_length(scope["headers"]) > limit:
                 await _send_too_large(limit, receive, marked_send)
                 return
-            await self.cold(scope, limited_receive, marked_send)
+            app = self.console if self.console is not None and is_console(scope) else self.cold
+            await app(scope, limited_receive, marked_send)
         except Exception as error:
             # Starlette has sent the 500 by now; the log line is ours, so that it carries the request's id.
             logger.error("request failed", exc_info=error, request_id=request_id.decode())
         finally:
-            route = scope.get("route")
-            name = getattr(route, "operation_id", None) or getattr(route, "name", None) or "unmatched"
+            name = _name_of(scope)
             took_s = (began or time.perf_counter()) - started
             self.metrics.endpoint(name).count(status, took_s)
             if settings.access_log:
@@ -208,11 +223,13 @@ def problem_response(problem: Problem) -> Response:
     return Response(problem.body(), problem.kind.status, headers, PROBLEM_JSON.decode())
 
 
-def _cold_app(services: Services, metrics: Metrics, close_hot: Any) -> FastAPI:
+def _cold_app(services: Services, metrics: Metrics, pulse: PulseWriter, close_hot: Any) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         publishing = asyncio.get_running_loop().create_task(_publish(metrics))
+        await pulse.start()
         yield
+        await pulse.close()
         publishing.cancel()
         metrics.publish()
         await close_hot()
@@ -245,6 +262,12 @@ async def _publish(metrics: Metrics) -> None:
             logger.exception("counters cannot be published")
 
 
+def _name_of(scope: asgi.Scope) -> str:
+    """The operation that a cold request came to; there are as many as there are routes."""
+    route = scope.get("route")
+    return getattr(route, "operation_id", None) or getattr(route, "name", None) or "unmatched"
+
+
 def _methods_of(scope: asgi.Scope) -> set[str]:
     """Every method that some route of this path takes."""
     allowed: set[str] = set()
@@ -257,6 +280,7 @@ def _methods_of(scope: asgi.Scope) -> set[str]:
 def _handle_errors(app: FastAPI) -> None:
     def answered(request: Request, problem: Problem) -> Response:
         audit_code(request.scope, problem.kind.code)
+        app.state.metrics.endpoint(_name_of(request.scope)).problems[problem.kind.code] += 1
         return problem_response(problem)
 
     @app.exception_handler(Problem)

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -19,7 +19,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import CollectorRegistry
 
-BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+from api.lost_demand import LostDemandCounts
+from inventory.pulse.sheets import LATENCY_BOUNDS_S, Counts, added
+
+if TYPE_CHECKING:
+    from engine.tallies import BatchTally
+
+BUCKETS_S: Final = LATENCY_BOUNDS_S
 """Upper bounds of the latency histogram, seconds."""
 
 
@@ -37,10 +43,12 @@ class Snapshot(Struct, frozen=True):
 class EndpointCounts:
     """Counts of one endpoint in this process."""
 
-    __slots__ = ("buckets", "seconds", "statuses")
+    __slots__ = ("_lost", "buckets", "problems", "seconds", "statuses")
 
-    def __init__(self) -> None:
+    def __init__(self, lost: LostDemandCounts) -> None:
+        self._lost = lost
         self.statuses: defaultdict[int, int] = defaultdict(int)
+        self.problems: defaultdict[str, int] = defaultdict(int)
         self.buckets = [0] * (len(BUCKETS_S) + 1)
         self.seconds = 0.0
 
@@ -50,18 +58,50 @@ class EndpointCounts:
         self.buckets[bisect_left(BUCKETS_S, duration_s)] += 1
         self.seconds += duration_s
 
+    def refuse(self, code: str, extra: dict[str, Any] | None) -> None:
+        """Note what was refused, by its problem's code; `extra`: the members of its document."""
+        self.problems[code] += 1
+        if code == "insufficient-stock" and extra is not None:
+            self._lost.count(extra["shortages"])
+
 
 class Metrics:
     """All counters of this process, and how they are shown together with those of its siblings."""
 
     def __init__(self, directory: Path | None = None) -> None:
         self._endpoints: dict[str, EndpointCounts] = {}
+        self._hot: set[str] = set()
+        self.lost = LostDemandCounts()
         self._directory = directory
         self._own = f"api-{os.getpid()}-{os.urandom(4).hex()}.json"
 
-    def endpoint(self, name: str) -> EndpointCounts:
-        """The counts of an endpoint, made on first mention."""
-        return self._endpoints.setdefault(name, EndpointCounts())
+    def endpoint(self, name: str, *, hot: bool = False) -> EndpointCounts:
+        """The counts of an endpoint, made on first mention; `hot`: its latency is the hot path's."""
+        if hot:
+            self._hot.add(name)
+        if name not in self._endpoints:
+            self._endpoints[name] = EndpointCounts(self.lost)
+        return self._endpoints[name]
+
+    def counts(self, tally: BatchTally) -> Counts:
+        """What the pulse tells of this process, with what its engine has counted."""
+        endpoints = self._endpoints.values()
+        outcomes: dict[str, dict[str, int]] = {}
+        for one in tally.outcomes():
+            outcomes.setdefault(one.command, {})[one.status] = one.count
+        latency = [0] * (len(BUCKETS_S) + 1)
+        for name in self._hot:
+            latency = [a + b for a, b in zip(latency, self._endpoints[name].buckets, strict=True)]
+        return Counts(
+            requests=sum(sum(one.statuses.values()) for one in endpoints),
+            errors=sum(n for one in endpoints for status, n in one.statuses.items() if status >= 500),
+            problems=added([one.problems for one in endpoints]),
+            outcomes=outcomes,
+            latency=tuple(latency),
+            batches=sum(tally.sizes),
+            commands=tally.commands,
+            batch_seconds=tally.seconds,
+        )
 
     def snapshot(self) -> Snapshot:
         """The counters of this process now."""

@@ -27,6 +27,8 @@ class PartitionKeys(Struct, frozen=True):
     """stream: one entry a batch, field `b`; see engine/journal.py."""
     meta: str
     """hash: epoch, seq, last_now_ms, schema, partitions."""
+    pulse: str
+    """hash with TTL: a process -> what it counts and how it is, renewed each second; see engine/pulse_board.py."""
     record_prefix: str
     """string with TTL: prefix + 24 hex of an id -> the record of a reservation or of an adjustment."""
 
@@ -44,6 +46,7 @@ def partition_keys(partition: int) -> PartitionKeys:
         deadlines=tag + "deadlines",
         journal=tag + "journal",
         meta=tag + "meta",
+        pulse=tag + "pulse",
         record_prefix=tag + "r:",
     )
 

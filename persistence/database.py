@@ -57,6 +57,8 @@ class Database:
                 "keepalives_count": 3,
             },
         )
+        self.connections_most = 2 * pool_size
+        """Connections that may be handed out at the same time."""
         self._cursor_key: bytes | None = None
         self.lock_slots = asyncio.Semaphore(pool_size)
         """Taken by whoever keeps a connection while it needs others, so that half of them stay free for that."""

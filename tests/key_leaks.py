@@ -13,7 +13,13 @@ import redis
 from engine.keys import partition_keys
 
 _KEYS = partition_keys(0)
-_TYPES = {_KEYS.stock: "hash", _KEYS.deadlines: "zset", _KEYS.journal: "stream", _KEYS.meta: "hash"}
+_TYPES = {
+    _KEYS.stock: "hash",
+    _KEYS.deadlines: "zset",
+    _KEYS.journal: "stream",
+    _KEYS.meta: "hash",
+    _KEYS.pulse: "hash",
+}
 _RECORD = re.compile(re.escape(_KEYS.record_prefix) + r"[0-9a-f]{24}\Z")
 
 
@@ -33,6 +39,8 @@ def leaked_keys(client: redis.Redis, allowed: Iterable[str] = ()) -> list[str]:
         if key in _TYPES:
             if kind != _TYPES[key]:
                 leaks.append(f"{key} is a {kind}, not a {_TYPES[key]}")
+            if key == _KEYS.pulse and client.pttl(raw) == -1:
+                leaks.append(f"{key} has no TTL")
         elif _RECORD.match(key):
             if kind != "string":
                 leaks.append(f"record {key} is a {kind}")

@@ -35,6 +35,7 @@ from worker.jobs.registry import JOBS
 from worker.keeper import Keeper, KeeperSettings, KeeperStatus
 from worker.metrics import MetricsServer, WorkerCollector
 from worker.order_stream import OrderStream, OrderStreamSettings, OrderStreamStatus
+from worker.pulse import worker_pulse
 from worker.sweeper import Sweeper, SweeperSettings, SweeperStatus
 
 
@@ -151,6 +152,9 @@ class Worker:
             closing.push_async_callback(watermark.close)
             inventory = Inventory(engine, database, watermark, self._settings.inventory)
             self._sweeper = Sweeper(engine, redis, self._settings.sweeper)
+            pulse = worker_pulse(inventory, lambda: self.flusher_status, lambda: self.sweeper_status)
+            await pulse.start()
+            closing.push_async_callback(pulse.close)
             await _run_all(stop, [self._sweeper.run(stop), self._inventory_work(inventory, redis, stop)])
 
     async def _inventory_work(self, inventory: Inventory, redis: Redis, stop: asyncio.Event) -> None:

@@ -129,6 +129,8 @@ class Exchange:
 
     def refuse(self, problem: Problem) -> None:
         """Answer with a problem document."""
+        if not self.answered:
+            self.endpoint.count_refused(problem.kind.code, problem.extra)
         self.answer(problem.kind.status, problem.body(), problem.headers())
 
     def send(self, status: int, body: bytes, headers: Headers) -> None:

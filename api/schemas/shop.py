@@ -309,3 +309,15 @@ class ReadinessView(Struct, frozen=True):
     flusher: str
     epoch: int
     journal_lag_events: int | None
+    configuration: str
+    """Of Redis: as a start would accept it."""
+    worker: str
+    """This part and those below keep nothing from being served; somebody should look at them all the same."""
+    sweeper: str
+    ledger: str
+    back_pressure: str
+    memory: str
+    obstacles: list[str]
+    """Parts that keep requests from being served; empty when ready."""
+    degraded: list[str]
+    """Parts that are not `ok` although requests are served."""
