@@ -40,12 +40,10 @@ from engine.journal import entries_of
 from engine.keys import partition_keys
 from engine.limits import MAX_TTL_MS, MIN_TTL_MS
 from engine.link import parse_url
-from engine.pulse_board import PulseBoard
 from engine.replicated import ReplicatedBatcher, ReplicationSettings
 from engine.results import Details, Reply, Reservation, Result, Status, StockLevel, decode_reply
 from engine.scripts import Script, compose
 from engine.store_reader import StoreReader
-from engine.vitals import Vitals, look
 
 Lines = Iterable[tuple[str, int]]
 
@@ -68,12 +66,12 @@ class EngineSettings(Struct, frozen=True):
     """Batches in flight at once. The second lets Redis parse one while it runs the other."""
     max_queue: int = 20_000
     """Commands that may wait; past this new ones are refused with Overloaded."""
-    clock_ms: int | None = None
-    """A test's own clock; None for the server's."""
     replicas: int = 0
     """Replicas that must have what `submit_replicated` is asked to do; 0: there are none, and it cannot be asked."""
     replica_timeout_ms: int = 1_000
     """How long they are waited for, up to 4,000; the answer is Unreplicated then."""
+    clock_ms: int | None = None
+    """A test's own clock; None for the server's."""
     script: Script | None = None
     """Another script than the one in lua/, for tests that break it on purpose; None for that one."""
 
@@ -129,9 +127,9 @@ class Engine:
 
     def __init__(self, batcher: Batcher, redis: Redis, replicated: ReplicatedBatcher | None = None) -> None:
         self._batcher = batcher
+        self._replicated = replicated
         self._redis = redis
         self._keys = partition_keys(0)
-        self._replicated = replicated
 
     @classmethod
     async def connect(cls, url: str, settings: EngineSettings | None = None) -> Engine:
@@ -146,11 +144,9 @@ class Engine:
             max_queue=chosen.max_queue,
             clock_ms=chosen.clock_ms,
         )
-        await batcher.start()
-        # Reads outside the state machine; never retried behind our back.
         admission = Admission(chosen.epoch, chosen.run_id)
         batcher = Batcher(address, script, keys, batching, admission)
-        redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=10)
+        await batcher.start()
         replicated = None
         if chosen.replicas:
             replication = ReplicationSettings(chosen.replicas, chosen.replica_timeout_ms)
@@ -160,15 +156,17 @@ class Engine:
             except BaseException:
                 await batcher.close()
                 raise
+        # Reads outside the state machine; never retried behind our back.
+        redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=10)
         return cls(batcher, redis, replicated)
 
     async def close(self) -> None:
         """Answer what is in flight and close the connections."""
         await self._batcher.close()
-        await self._redis.aclose()
-
         if self._replicated is not None:
             await self._replicated.close()
+        await self._redis.aclose()
+
     @property
     def batcher(self) -> Batcher:
         """The queue and the links, for metrics and for a test's clock."""
@@ -359,14 +357,6 @@ class Engine:
         """What an audit reads with: everything in chunks, each at a known sequence number."""
         return StoreReader(self._redis, self._keys)
 
-    def pulse_board(self) -> PulseBoard:
-        """Where the processes of a service tell each other how they are."""
-        return PulseBoard(self._redis, self._keys)
-
-    async def vitals(self, *, soon_ms: int = 60_000, flushed_to: str = "") -> Vitals:
-        """One look at Redis and the partition, for people who watch (engine/vitals.py). Raises Unavailable."""
-        return await look(self._redis, self._keys, soon_ms=soon_ms, flushed_to=flushed_to)
-
     async def journal_state(self) -> JournalState:
         """Where the journal stands. Raises Unavailable; NotReady's case (no state) reads as epoch 0."""
         try:
@@ -401,6 +391,9 @@ class Engine:
             raise Disconnected(f"cannot read from Redis: {type(error).__name__}") from error
         return entries_of(answer)
 
+    def _batchers(self) -> Sequence[Batcher]:
+        return [self._batcher] if self._replicated is None else [self._batcher, self._replicated]
+
     def _require_admitted(self) -> None:
         if not self._batcher.connected:
             raise Disconnected("there is no connection to Redis")
@@ -411,9 +404,6 @@ class Engine:
     def _split(reservation_id: str) -> tuple[str, int]:
         if not is_reservation_id(reservation_id):
             raise InvalidCommand("a reservation id is 36 hex digits")
-    def _batchers(self) -> Sequence[Batcher]:
-        return [self._batcher] if self._replicated is None else [self._batcher, self._replicated]
-
         return split_id(reservation_id)
 
     @staticmethod

@@ -243,7 +243,6 @@ async def _work(settings: Settings, store: OpenedStore, ready: Ready) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ask)
-        app.connections = lambda: len(self.server_state.connections)
     worker = Worker(worker_settings(settings, store))
     loop.call_soon(ready)
     await worker.run(stop)

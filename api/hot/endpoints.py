@@ -58,7 +58,6 @@ class Endpoint:
         self.max_body_bytes = max_body_bytes
         self.run = run
         self.count = counts.count
-        self.count_refused = counts.refuse
         self.access_log = access_log
 
 
@@ -89,7 +88,7 @@ class Hot:
     def add(self, place: str, method: bytes, name: str, permission: Permission, run: Run) -> None:
         """Put an endpoint into the routing table; `place` is a path, or `by_id`, `confirm`, `availability`."""
         limit = self.settings.max_batch_body_bytes if name == "batch" else self.settings.max_body_bytes
-        counts = self.metrics.endpoint(name, hot=True)
+        counts = self.metrics.endpoint(name)
         endpoint = Endpoint(name, permission, limit, run, counts, self.settings.access_log)
         tables = {"by_id": self._by_id, "confirm": self._confirm, "availability": self._availability}
         table = tables.get(place)
