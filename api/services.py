@@ -70,16 +70,16 @@ class ApiSettings(Struct, frozen=True, kw_only=True):
     max_pipelined: int = 1_000
     """Requests that may wait on one connection for the answers to those before them."""
     access_log: bool = False
+    process: str = ""
+    """Name of this process for people who watch it, such as `api-1`; empty: made of its process id."""
     metrics_dir: Path | None = None
     """Where the API processes of one service leave their counters for each other; None: each shows its own."""
     streams: StreamSettings = StreamSettings()
     rate_limits: RateLimits | None = None
     """How many requests a key may make; None: as many as it likes."""
+    console: bool = True
+    """Whether /console is there."""
     version: str = "0.1.0"
-
-
-class Services(Struct, frozen=True):
-    """Everything a request may need."""
 
     @property
     def durabilities(self) -> tuple[Durability, ...]:
@@ -87,6 +87,10 @@ class Services(Struct, frozen=True):
         fsync: tuple[Durability, ...] = ("fsync",) if self.durability == "fsync" else ()
         replicated: tuple[Durability, ...] = ("replicated",) if self.replicas else ()
         return ("journal", *fsync, *replicated, "ledger")
+
+
+class Services(Struct, frozen=True):
+    """Everything a request may need."""
 
     inventory: Inventory
     keys: KeyStore

@@ -40,10 +40,12 @@ from engine.journal import entries_of
 from engine.keys import partition_keys
 from engine.limits import MAX_TTL_MS, MIN_TTL_MS
 from engine.link import parse_url
+from engine.pulse_board import PulseBoard
 from engine.replicated import ReplicatedBatcher, ReplicationSettings
 from engine.results import Details, Reply, Reservation, Result, Status, StockLevel, decode_reply
 from engine.scripts import Script, compose
 from engine.store_reader import StoreReader
+from engine.vitals import Vitals, look
 
 Lines = Iterable[tuple[str, int]]
 
@@ -356,6 +358,14 @@ class Engine:
     def store_reader(self) -> StoreReader:
         """What an audit reads with: everything in chunks, each at a known sequence number."""
         return StoreReader(self._redis, self._keys)
+
+    def pulse_board(self) -> PulseBoard:
+        """Where the processes of a service tell each other how they are."""
+        return PulseBoard(self._redis, self._keys)
+
+    async def vitals(self, *, soon_ms: int = 60_000, flushed_to: str = "") -> Vitals:
+        """One look at Redis and the partition, for people who watch (engine/vitals.py). Raises Unavailable."""
+        return await look(self._redis, self._keys, soon_ms=soon_ms, flushed_to=flushed_to)
 
     async def journal_state(self) -> JournalState:
         """Where the journal stands. Raises Unavailable; NotReady's case (no state) reads as epoch 0."""

@@ -21,6 +21,8 @@ from inventory.rules import zone_of
 
 PREFIX: Final = "HOLDFAST_"
 MIN_KEY_LENGTH: Final = 24
+FOR_COMMANDS: Final = frozenset({"HOLDFAST_URL", "HOLDFAST_API_KEY"})
+"""Which service the commands talk to, and with which key; no settings of a service."""
 
 
 class SettingsInvalid(ValueError):
@@ -215,6 +217,7 @@ class Settings(BaseSettings):
         "one role, with commas between: `100/200,storefront=1000/2000,admin=off`. A batch counts as its "
         "reservations. Empty: no limit.",
     )
+    console: Literal["on", "off"] = Field("on", description="The web console at `/console`.")
     access_log: bool = Field(False, description="Log a line for every request. Costs throughput.")
     journal_keep_seconds: int = Field(
         900,
@@ -359,9 +362,6 @@ class Settings(BaseSettings):
             mail_settings(self.smtp_url.get_secret_value(), self.alert_mail_from, self.alert_mail_to)
         return self
 
-    @property
-    def data_folder(self) -> Path:
-        """`data_dir` as an absolute path, `~` resolved."""
     @model_validator(mode="after")
     def _replicas_can_be_asked(self) -> Self:
         if self.durability == "replicated" and not self.replicas:
@@ -370,6 +370,9 @@ class Settings(BaseSettings):
             raise ValueError("HOLDFAST_REPLICAS needs HOLDFAST_REDIS_URL: the embedded Valkey has no replicas")
         return self
 
+    @property
+    def data_folder(self) -> Path:
+        """`data_dir` as an absolute path, `~` resolved."""
         return self.data_dir.expanduser().absolute()
 
 
@@ -410,7 +413,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """HOLDFAST_* variables that are no setting: most likely misspelt."""
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | FOR_COMMANDS
     return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
 
 

@@ -65,6 +65,11 @@ class _Collection:
         ledger = self._hot.waits_for_ledger and self._seq > 0
         self._hot.finish(self._exchange, 200, body, self._seq, ledger=ledger)
 
+    def refuse(self, position: int, problem: Problem) -> None:
+        """Note that one item was refused."""
+        self._exchange.endpoint.count_refused(problem.kind.code, problem.extra)
+        self.put(position, item_problem(problem))
+
     def on_reply(self, position: int, body: decode.BatchItemBody) -> Callable[[Any, Any], None]:
         """The callback of one item."""
 
@@ -77,11 +82,11 @@ class _Collection:
                 result = f'{{"status":201,"reservation":{text}{mark}}}'.encode()
                 self.put(position, result, reply.seq)
             except Problem as problem:
-                self.put(position, item_problem(problem))
+                self.refuse(position, problem)
             except Exception as error:  # noqa: BLE001 - one item's trouble must not reach the rest of the batch
                 if not isinstance(error, HoldfastError):
                     self._hot.log_failure(self._exchange, error)
-                self.put(position, item_problem(problems.of_exception(error)))
+                self.refuse(position, problems.of_exception(error))
 
         return answered
 
@@ -109,6 +114,6 @@ class BatchEndpoint:
                 item, command = item_command(raw, exchange.caller)
                 self._submit(command, collection.on_reply(position, item))
             except Problem as problem:
-                collection.put(position, item_problem(problem))
+                collection.refuse(position, problem)
             except HoldfastError as error:
-                collection.put(position, item_problem(problems.of_exception(error)))
+                collection.refuse(position, problems.of_exception(error))

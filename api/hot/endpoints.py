@@ -58,6 +58,7 @@ class Endpoint:
         self.max_body_bytes = max_body_bytes
         self.run = run
         self.count = counts.count
+        self.count_refused = counts.refuse
         self.access_log = access_log
 
 
@@ -68,12 +69,12 @@ class Hot:
         self.services = services
         self.settings = services.settings
         self.engine = services.engine
-        self.metrics = metrics
         level = services.settings.durability
         self.submit_change = self.submit_of(level)
         """Where changes go that name no durability of their own."""
         self.waits_for_ledger = level == "ledger"
         """True if their answers wait for the ledger."""
+        self.metrics = metrics
         self._known = services.keys.known
         self.refused = Endpoint("refused", Permission(0), 0, _nothing, metrics.endpoint("refused"))
         """Counts what is refused before it is known which endpoint was meant."""
@@ -88,7 +89,7 @@ class Hot:
     def add(self, place: str, method: bytes, name: str, permission: Permission, run: Run) -> None:
         """Put an endpoint into the routing table; `place` is a path, or `by_id`, `confirm`, `availability`."""
         limit = self.settings.max_batch_body_bytes if name == "batch" else self.settings.max_body_bytes
-        counts = self.metrics.endpoint(name)
+        counts = self.metrics.endpoint(name, hot=True)
         endpoint = Endpoint(name, permission, limit, run, counts, self.settings.access_log)
         tables = {"by_id": self._by_id, "confirm": self._confirm, "availability": self._availability}
         table = tables.get(place)
@@ -104,11 +105,11 @@ class Hot:
             refuse = _method_not_allowed(allowed)
             table[_ANY] = Endpoint("method_not_allowed", Permission(0), 0, refuse, self.metrics.endpoint("refused"))
 
-    def route(self, method: bytes, path: bytes) -> tuple[Endpoint, str] | None:
     def submit_of(self, durability: Durability) -> Submit:
         """Where a change goes whose answer promises this much. Waiting for the ledger comes behind it (`finish`)."""
         return self.engine.submit_replicated if durability == "replicated" else self.engine.submit
 
+    def route(self, method: bytes, path: bytes) -> tuple[Endpoint, str] | None:
         """The endpoint for a method and a path without its query, and the path's variable part; None: not hot."""
         table = self._exact.get(path)
         if table is not None:
