@@ -142,6 +142,7 @@ class KeyStore:
         self._lookups = asyncio.Semaphore(MAX_LOOKUPS)
         self._refresher: asyncio.Task[None] | None = None
         self._failing = False
+        self._loaded = False
 
     async def start(self) -> None:
         """Load the keys once, raising if Postgres is away, and keep them fresh from now on."""
@@ -160,6 +161,7 @@ class KeyStore:
         """Read the active keys now (also called after this process made or revoked one)."""
         keys = await self._source.active()
         self._callers = {key.key_hash: caller_of(key.id, key.role) for key in keys}
+        self._loaded = True
         self._by_header.clear()
         self._unknown.clear()
 
@@ -200,6 +202,9 @@ class KeyStore:
         authorization = _normalised(authorization)
         if not MIN_KEY_LENGTH <= len(authorization) - 7 <= MAX_KEY_LENGTH:
             raise unauthenticated()
+        if not self._loaded:
+            # The store is not open yet: nobody can tell a good key from a bad one.
+            raise Problem("ledger-unavailable", "The key cannot be checked at present.")
         key_hash = sha256(authorization[7:]).digest()
         clock = asyncio.get_running_loop().time
         async with self._lookups:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -16,6 +17,7 @@ import redis
 from msgspec import Struct
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from sqlalchemy.exc import OperationalError
 
 from engine.fenced import FenceLost
 from engine.keys import partition_keys
@@ -38,7 +40,15 @@ _HOPELESS: Final = ("authentication failed", "does not exist", "no pg_hba.conf e
 
 
 class StoreUnreachable(RuntimeError):
-    """Redis or Postgres can't be reached; the message names it, without its password."""
+    """Redis or Postgres can't be reached, and waiting does not mend it; the message names it, without its password."""
+
+
+class StoreAway(StoreUnreachable):
+    """Redis or Postgres gives no answer now, and may later. `server`: which one."""
+
+    def __init__(self, server: str, message: str) -> None:
+        super().__init__(message)
+        self.server = server
 
 
 class SchemaDiffers(RuntimeError):
@@ -70,7 +80,8 @@ def open_database(settings: Settings) -> str:
     if settings.database_url is None:
         raise StoreUnreachable(_not_set("HOLDFAST_DATABASE_URL", settings))
     database_url = settings.database_url.get_secret_value()
-    _audited_postgres(settings, database_url, time.monotonic() + REACH_WITHIN_S)
+    with _answering(database_url):
+        _audited_postgres(settings, database_url, time.monotonic() + REACH_WITHIN_S)
     return database_url
 
 
@@ -89,15 +100,29 @@ def given_keys(settings: Settings) -> BootstrapKeys | None:
     return BootstrapKeys(settings.admin_key.get_secret_value(), settings.storefront_key.get_secret_value())
 
 
-def open_store(settings: Settings, keys: BootstrapKeys | None, *, migrate: bool) -> OpenedStore:
+def open_store(
+    settings: Settings, keys: BootstrapKeys | None, *, migrate: bool, reach_within_s: float | None = None
+) -> OpenedStore:
     """Reach both servers, audit them, bring the tables up to date (or check that they are), open the partition.
 
-    `keys`: the bootstrap keys to make known, if any. Raises StoreUnreachable, ConfigurationRefused, SchemaDiffers,
-    RecoveryRefused, KeyTaken.
+    `keys`: the bootstrap keys to make known, if any. `reach_within_s`: how long servers that give no answer are waited
+    for; None: REACH_WITHIN_S. Raises StoreUnreachable (StoreAway if waiting longer may help), ConfigurationRefused,
+    SchemaDiffers, RecoveryRefused, KeyTaken.
     """
     redis_url, database_url = urls_of(settings)
-    deadline = time.monotonic() + REACH_WITHIN_S
+    with _answering(database_url):
+        return _opened(settings, redis_url, database_url, keys, migrate, reach_within_s)
 
+
+def _opened(  # noqa: PLR0917
+    settings: Settings,
+    redis_url: str,
+    database_url: str,
+    keys: BootstrapKeys | None,
+    migrate: bool,
+    reach_within_s: float | None,
+) -> OpenedStore:
+    deadline = time.monotonic() + (REACH_WITHIN_S if reach_within_s is None else reach_within_s)
     postgres = _audited_postgres(settings, database_url, deadline)
     warnings = postgres.warnings
     if migrate:
@@ -115,6 +140,19 @@ def open_store(settings: Settings, keys: BootstrapKeys | None, *, migrate: bool)
         ensure_bootstrap_key(database_url, "admin", hashlib.sha256(keys.admin_key.encode()).digest())
         ensure_bootstrap_key(database_url, "storefront", hashlib.sha256(keys.storefront_key.encode()).digest())
     return OpenedStore(redis_url, database_url, store.name, postgres.name, admitted.epoch, admitted.run_id, warnings)
+
+
+@contextmanager
+def _answering(database_url: str) -> Iterator[None]:
+    """A server that goes away between two steps is away, not a bug. Raises StoreAway, StoreUnreachable."""
+    try:
+        yield
+    except (psycopg.OperationalError, OperationalError) as error:
+        raise _unreachable("Postgres", database_url, error) from error
+    except redis.RedisError as error:
+        hopeless = isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError)
+        message = f"Redis can't be used: {_first_line(error)}"
+        raise (StoreUnreachable(message) if hopeless else StoreAway("Redis", message)) from error
 
 
 def _not_set(variable: str, settings: Settings) -> str:
@@ -136,13 +174,19 @@ def _reach(name: str, url: str, attempt: Callable[[], T], deadline: float) -> T:
         try:
             return attempt()
         except (psycopg.OperationalError, redis.ConnectionError, redis.TimeoutError, ValueError) as error:
-            hopeless = isinstance(error, redis.AuthenticationError | ValueError) or any(
-                sign in str(error) for sign in _HOPELESS
-            )
-            if hopeless or time.monotonic() > deadline:
-                shown = without_password(url)
-                raise StoreUnreachable(f"{name} at {shown} can't be reached: {_first_line(error)}") from error
+            refused = _unreachable(name, url, error)
+            if not isinstance(refused, StoreAway) or time.monotonic() > deadline:
+                raise refused from error
             time.sleep(0.1)
+
+
+def _unreachable(name: str, url: str, error: Exception) -> StoreUnreachable:
+    """StoreAway for what passes, a plain StoreUnreachable for what somebody has to put right."""
+    message = f"{name} at {without_password(url)} can't be reached: {_first_line(error)}"
+    hopeless = isinstance(error, redis.AuthenticationError | ValueError) or any(
+        sign in str(error) for sign in _HOPELESS
+    )
+    return StoreUnreachable(message) if hopeless else StoreAway(name, message)
 
 
 def _first_line(error: Exception) -> str:
@@ -179,11 +223,9 @@ def _admitted(settings: Settings, redis_url: str, database_url: str) -> Admitted
                 return recovery.look()
             except FenceLost as error:
                 if time.monotonic() > deadline:
-                    raise StoreUnreachable(f"Redis can't be admitted: {error}") from error
+                    raise StoreAway("Redis", f"Redis can't be admitted: {error}") from error
             except LedgerError as error:
-                raise StoreUnreachable(f"Postgres can't be used: {_first_line(error)}") from error
-            except redis.RedisError as error:
-                raise StoreUnreachable(f"Redis can't be used: {_first_line(error)}") from error
+                raise StoreAway("Postgres", f"Postgres can't be used: {_first_line(error)}") from error
             time.sleep(0.1)
     finally:
         recovery.close()
@@ -203,9 +245,9 @@ class FactsNow(Struct, frozen=True):
 class StoreWatch:
     """Asks a store for a few numbers, again and again, over connections of its own. Not thread-safe."""
 
-    def __init__(self, store: OpenedStore) -> None:
-        self._redis = redis_client(store.redis_url, timeout_s=1.0)
-        self._writer = LedgerWriter(store.database_url, 0)
+    def __init__(self, redis_url: str, database_url: str) -> None:
+        self._redis = redis_client(redis_url, timeout_s=1.0)
+        self._writer = LedgerWriter(database_url, 0)
         self._keys = partition_keys(0)
 
     def __enter__(self) -> StoreWatch:

@@ -26,10 +26,11 @@ from runtime.embedded_postgres import EmbeddedPostgres
 from runtime.embedded_redis import EmbeddedRedis
 from runtime.holdfast_process import HoldfastProcess
 from runtime.http_socket import bind_http_socket, http_url, listen
+from runtime.opening import AWAY_AFTER_S
 from runtime.restarts import Change, KeptAlive
 from runtime.settings import Settings, environment_of, without_password
 from runtime.status_display import ProcessRow, StatusDisplay
-from runtime.store import OpenedStore, StoreWatch, given_keys, open_store
+from runtime.store import OpenedStore, StoreAway, StoreWatch, given_keys, open_store, urls_of
 from runtime.welcome import welcome
 
 STEP_S: Final = 0.1
@@ -94,8 +95,13 @@ class Supervisor:
     def _run_parts(self, bound: socket.socket | None, woken: int) -> None:
         """Only processes of ours, on servers that are there already."""
         # What no restart will mend is refused here, once, and not by each child again and again.
-        store = open_store(self._settings, given_keys(self._settings), migrate=False)
-        self._say_warnings(store)
+        try:
+            settings = self._settings
+            store = open_store(settings, given_keys(settings), migrate=False, reach_within_s=AWAY_AFTER_S)
+            self._say_warnings(store)
+        except StoreAway as away:
+            # Each child waits for it by itself; an API process answers 503 meanwhile.
+            self._display.say(f"warning: {away}; it is waited for")
         title = "the worker" if "worker" in self._parts else "the job process"
         if bound is not None:
             listen(bound)
@@ -104,7 +110,7 @@ class Supervisor:
         self._wait_for_start(woken)
         self._display.say(f"Holdfast: {title} is ready")
         self._waiting_for_start = False
-        self._watch(store, title, woken)
+        self._watch(urls_of(self._settings), title, woken)
 
     def _run_everything(self, bound: socket.socket, woken: int) -> None:
         settings = self._settings
@@ -124,7 +130,7 @@ class Supervisor:
         )
         self._welcome(store, keys, made, url)
         self._waiting_for_start = False
-        self._watch(store, url, woken)
+        self._watch((redis_url, database_url), url, woken)
 
     def _say_warnings(self, store: OpenedStore) -> None:
         for finding in store.warnings:
@@ -214,8 +220,8 @@ class Supervisor:
                     missing.discard(child.name)
             _pause(woken)
 
-    def _watch(self, store: OpenedStore, title: str, woken: int) -> None:
-        watch = StoreWatch(store)
+    def _watch(self, urls: tuple[str, str], title: str, woken: int) -> None:
+        watch = StoreWatch(*urls)
         shown_at = 0.0
         self._display.begin()
         try:

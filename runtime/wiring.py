@@ -18,7 +18,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-import structlog
 import uvicorn
 import uvloop
 
@@ -26,7 +25,7 @@ from api.app import Application, create_app
 from api.auth import KeyStore
 from api.rate_limits import parse_limits
 from api.services import ApiSettings, Services, StreamSettings
-from engine import Engine, EngineSettings
+from engine import EngineSettings
 from inventory.admission import watermark_of
 from inventory.back_pressure import BackPressure, BackPressureSettings
 from inventory.context import Inventory, InventorySettings
@@ -36,8 +35,9 @@ from inventory.rules import AlertRules, DigestSettings, RetentionRules, WebhookR
 from persistence.database import Database
 from persistence.queries.api_keys import ApiKeys
 from runtime.jobs_redis import jobs_url_of
+from runtime.opening import Opening, begin, connected_engine, first_of, open_or_be_stopped, signals_asking
 from runtime.settings import Settings
-from runtime.store import OpenedStore, given_keys, open_store, recovery_settings
+from runtime.store import OpenedStore, given_keys, recovery_settings, urls_of
 from worker.flusher import FlusherSettings
 from worker.jobs.context import JobSettings
 from worker.jobs.process import JobProcess
@@ -57,32 +57,32 @@ HARD_STOP_S: Final = 5.0
 GC_YOUNG: Final = 20_000
 """Net allocations between two collections of the youngest generation in an API process (Python's own: 700)."""
 
-_log = structlog.stdlib.get_logger("holdfast.runtime")
-
 
 def run_api(settings: Settings, listening: socket.socket, ready: Ready, metrics_dir: Path | None = None) -> None:
     """Serve the API on `listening` until SIGTERM or SIGINT; then answer what is under way, and return.
 
-    Raises what open_store raises when there is nothing that may be served from.
+    While Postgres is away it answers 503 and waits. Raises what open_store raises for what waiting does not mend.
     """
-    store = open_store(settings, given_keys(settings), migrate=False)
-    for finding in store.warnings:
-        _log.warning("configuration", finding=str(finding))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, store, listening, ready, metrics_dir))
+        runner.run(_serve(settings, listening, ready, metrics_dir))
 
 
 def run_worker(settings: Settings, ready: Ready) -> None:
-    """Flush and sweep until SIGTERM or SIGINT; then flush what is left, and return. Raises as `run_api`."""
-    store = open_store(settings, None, migrate=False)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(settings, store, ready))
+    """Flush and sweep until SIGTERM or SIGINT; then flush what is left, and return. Raises as `run_api`.
+
+    Ready once its store is open, however long that takes.
+    """
+    store = open_or_be_stopped(settings, None)
+    if store is not None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_work(settings, store, ready))
 
 
 def run_jobs(settings: Settings, ready: Ready) -> None:
-    """Run background jobs and their schedules until SIGTERM or SIGINT. Raises as `run_api`."""
-    store = open_store(settings, None, migrate=False)
-    JobProcess(job_settings(settings, store), JOBS).run(ready)
+    """Run background jobs and their schedules until SIGTERM or SIGINT. Raises, and is ready, as `run_worker`."""
+    store = open_or_be_stopped(settings, None)
+    if store is not None:
+        JobProcess(job_settings(settings, store), JOBS).run(ready)
 
 
 def engine_settings(settings: Settings, epoch: int, run_id: str, *, serves: bool = False) -> EngineSettings:
@@ -149,6 +149,7 @@ def api_settings(settings: Settings, metrics_dir: Path | None) -> ApiSettings:
         max_upload_bytes=settings.max_upload_mb * 1024 * 1024,
         import_wait_s=settings.import_wait_seconds,
         access_log=settings.access_log,
+        console=settings.console == "on",
         streams=StreamSettings(most=settings.event_streams),
         max_connections=settings.max_connections,
         rate_limits=parse_limits(settings.rate_limit, settings.workers),
@@ -169,33 +170,59 @@ def job_settings(settings: Settings, store: OpenedStore) -> JobSettings:
     )
 
 
-async def _serve(
-    settings: Settings, store: OpenedStore, listening: socket.socket, ready: Ready, metrics_dir: Path | None
-) -> None:
+async def _serve(settings: Settings, listening: socket.socket, ready: Ready, metrics_dir: Path | None) -> None:
     async with AsyncExitStack() as closing:
-        database = Database(store.database_url)
-        closing.push_async_callback(database.close)
-        engine = await Engine.connect(store.redis_url, engine_settings(settings, store.epoch, store.run_id))
-        closing.push_async_callback(engine.close)
-        watermark = watermark_of(engine, store.database_url)
-        await watermark.start()
-        closing.push_async_callback(watermark.close)
-        pressure = BackPressure(engine, watermark, back_pressure_settings(settings))
-        pressure.start()
-        closing.push_async_callback(pressure.close)
-        keys = KeyStore(ApiKeys(database))
-        await keys.start()
-        closing.push_async_callback(keys.close)
-        # What exists now lives as long as the process; what requests make dies young. Looking for cycles in either is
-        # time taken from requests.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_YOUNG, 20, 100)
-        inventory = Inventory(engine, database, watermark, inventory_settings(settings))
-        jobs = JobQueue(jobs_url_of(settings, store.redis_url), JOBS.kinds)
-        closing.callback(jobs.close)
-        services = Services(inventory, keys, api_settings(settings, metrics_dir), jobs)
-        await _Server(settings, create_app(services), ready).serve(sockets=[listening])
+        with signals_asking() as asked:
+            begun = await _built(settings, metrics_dir, asked, closing)
+        quiet_signals()
+        if begun is None:
+            return
+        app, beginning = begun
+        server = _Server(settings, app, ready)
+        beginning.add_done_callback(server.end_if_failed)
+        await server.serve(sockets=[listening])
+        if beginning.done():
+            beginning.result()
+
+
+async def _built(
+    settings: Settings, metrics_dir: Path | None, asked: asyncio.Event, closing: AsyncExitStack
+) -> tuple[Application, asyncio.Task[None]] | None:
+    """The application, and the task that opens its store; None when the end was asked for before it could serve."""
+    redis_url, database_url = urls_of(settings)
+    opening = Opening(settings, given_keys(settings))
+    closing.callback(opening.stop)
+    await first_of(asked.wait(), opening.opened_or_delayed())
+    engine = await connected_engine(redis_url, engine_settings(settings, 0, "", serves=True), opening, asked)
+    if engine is None:
+        return None
+    closing.push_async_callback(engine.close)
+    database = Database(database_url)
+    closing.push_async_callback(database.close)
+    watermark = watermark_of(engine, database_url)
+    closing.push_async_callback(watermark.close)
+    pressure = BackPressure(engine, watermark, back_pressure_settings(settings))
+    pressure.start()
+    closing.push_async_callback(pressure.close)
+    keys = KeyStore(ApiKeys(database))
+    closing.push_async_callback(keys.close)
+    beginning = asyncio.get_running_loop().create_task(begin(opening, engine, watermark, keys), name="the store opens")
+    closing.callback(beginning.cancel)
+    await first_of(asked.wait(), asyncio.wait([beginning]), opening.delayed())
+    if asked.is_set():
+        return None
+    if beginning.done():
+        beginning.result()
+    # What exists now lives as long as the process; what requests make dies young. Looking for cycles in either is
+    # time taken from requests.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_YOUNG, 20, 100)
+    inventory = Inventory(engine, database, watermark, inventory_settings(settings))
+    jobs = JobQueue(jobs_url_of(settings, redis_url), JOBS.kinds)
+    closing.callback(jobs.close)
+    services = Services(inventory, keys, api_settings(settings, metrics_dir), jobs)
+    return create_app(services), beginning
 
 
 class _Server(uvicorn.Server):
@@ -216,8 +243,14 @@ class _Server(uvicorn.Server):
             )
         )
         self._app = app
+        app.connections = lambda: len(self.server_state.connections)
         self._ready = ready
         self._grace_s = settings.shutdown_grace_seconds
+
+    def end_if_failed(self, beginning: asyncio.Task[None]) -> None:
+        """End when the store cannot be opened, and waiting would not help."""
+        if not beginning.cancelled() and beginning.exception() is not None:
+            self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to serve, and say so."""

@@ -27,7 +27,7 @@ def test_opening_twice_is_harmless_and_tells_what_it_found(redis_url: str, datab
     assert first == open_store(settings, KEYS, migrate=False)
     assert first.epoch == 1
     assert first.redis_name.startswith("Valkey")
-    with StoreWatch(first) as watch:
+    with StoreWatch(redis_url, database_url) as watch:
         facts = watch.facts()
     assert (facts.events, facts.lag_events, facts.holds) == (0, 0, 0)
 
