@@ -136,8 +136,16 @@ class Batcher:
         """Why nothing is served although Redis is connected; empty when something is."""
         return self._refusal
 
-    async def start(self) -> None:
-        """Open every link. Raises Disconnected when Redis cannot be reached or refuses us."""
+    async def start(self, *, patient: bool = False) -> None:
+        """Open every link. Raises Disconnected when Redis cannot be reached or refuses us.
+
+        `patient`: return at once, and go on trying.
+        """
+        if patient:
+            self._reconnecting = True
+            self._keep(self._reconnect())
+            self._keep(self._watch())
+            return
         try:
             for _ in range(self._settings.links):
                 await self._open()

@@ -134,8 +134,11 @@ class Engine:
         self._keys = partition_keys(0)
 
     @classmethod
-    async def connect(cls, url: str, settings: EngineSettings | None = None) -> Engine:
-        """Connect to `url` (redis://, rediss:// or unix://). Raises Disconnected or InvalidCommand (a bad URL)."""
+    async def connect(cls, url: str, settings: EngineSettings | None = None, *, patient: bool = False) -> Engine:
+        """Connect to `url` (redis://, rediss:// or unix://). Raises Disconnected or InvalidCommand (a bad URL).
+
+        `patient`: Redis may be away. Everything is refused as Disconnected until it can be reached.
+        """
         chosen = settings or EngineSettings()
         address, script, keys = parse_url(url), chosen.script or compose(), partition_keys(0)
         batching = BatcherSettings(
@@ -148,13 +151,13 @@ class Engine:
         )
         admission = Admission(chosen.epoch, chosen.run_id)
         batcher = Batcher(address, script, keys, batching, admission)
-        await batcher.start()
+        await batcher.start(patient=patient)
         replicated = None
         if chosen.replicas:
             replication = ReplicationSettings(chosen.replicas, chosen.replica_timeout_ms)
             replicated = ReplicatedBatcher(address, script, keys, batching, admission, replication, batcher.tally)
             try:
-                await replicated.start()
+                await replicated.start(patient=patient)
             except BaseException:
                 await batcher.close()
                 raise

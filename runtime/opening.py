@@ -88,6 +88,8 @@ async def begin(opening: Opening, engine: Engine, watermark: Watermark, keys: Ke
         _log.warning("configuration", finding=str(finding))
     engine.admission.admit(store.epoch, store.run_id)
     await watermark.start()
+    while not engine.connected:  # noqa: ASYNC110 - only here, at the start, and for a moment
+        await asyncio.sleep(0.02)
     while True:
         try:
             return await keys.start()
@@ -96,18 +98,15 @@ async def begin(opening: Opening, engine: Engine, watermark: Watermark, keys: Ke
             await asyncio.sleep(AGAIN_S)
 
 
-async def connected_engine(url: str, settings: EngineSettings, opening: Opening, asked: asyncio.Event) -> Engine | None:
-    """An engine that serves nothing until it is told what is admitted; None when `asked` was set before."""
-    while not asked.is_set():
-        try:
-            engine = await Engine.connect(url, settings)
-        except Unavailable:
-            # What stands in the way is told by `opening`.
-            await first_of(asked.wait(), asyncio.sleep(AGAIN_S))
-        else:
-            opening.watch(engine.admission.refuse)
-            return engine
-    return None
+async def connected_engine(url: str, settings: EngineSettings, opening: Opening) -> Engine:
+    """An engine that serves nothing until it is told what is admitted; without a connection while Redis is away."""
+    try:
+        engine = await Engine.connect(url, settings)
+    except Unavailable:
+        # What stands in the way is told by `opening`.
+        engine = await Engine.connect(url, settings, patient=True)
+    opening.watch(engine.admission.refuse)
+    return engine
 
 
 @contextmanager

@@ -61,7 +61,7 @@ GC_YOUNG: Final = 20_000
 def run_api(settings: Settings, listening: socket.socket, ready: Ready, metrics_dir: Path | None = None) -> None:
     """Serve the API on `listening` until SIGTERM or SIGINT; then answer what is under way, and return.
 
-    While Postgres is away it answers 503 and waits. Raises what open_store raises for what waiting does not mend.
+    While Redis or Postgres is away it answers 503 and waits. Raises what open_store raises for what waiting won't mend.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, listening, ready, metrics_dir))
@@ -193,9 +193,7 @@ async def _built(
     opening = Opening(settings, given_keys(settings))
     closing.callback(opening.stop)
     await first_of(asked.wait(), opening.opened_or_delayed())
-    engine = await connected_engine(redis_url, engine_settings(settings, 0, "", serves=True), opening, asked)
-    if engine is None:
-        return None
+    engine = await connected_engine(redis_url, engine_settings(settings, 0, "", serves=True), opening)
     closing.push_async_callback(engine.close)
     database = Database(database_url)
     closing.push_async_callback(database.close)

@@ -127,6 +127,22 @@ def test_every_process_starts_while_postgres_is_away_and_serves_when_it_comes(st
     assert "Traceback" not in roles.log
 
 
+def test_an_api_process_starts_while_redis_is_away(store: Any, roles: Roles) -> None:
+    cache, _ = store
+    cache.stop()
+    roles.start("api")
+    wait_until(lambda: "http://" in roles.log, 120, "the API to listen")
+    url = re.findall(r"http://[\d.:]+", roles.log)[0]
+    with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+        assert client.get("/readyz").json()["redis"] != "ok"
+        client.headers["authorization"] = f"Bearer {KEYS.storefront_key}"
+        answer = client.get("/inventory/availability/MUG")
+        assert (answer.status_code, int(answer.headers["retry-after"]) >= 1) == (503, True)
+        cache.start()
+        # As many SKUs as before: none.
+        wait_until(lambda: client.get("/inventory/availability/MUG").status_code == 404, 120, "answers from Redis")
+
+
 def test_what_waiting_does_not_mend_is_told_at_once(store: Any) -> None:
     cache, database = store
     wrong = database.url.replace("/holdfast?", "/no_such_shop?")
