@@ -5,11 +5,34 @@ from __future__ import annotations
 from typing import Final
 
 from api.console import live
-from api.console.pages import overview, sign_in
+from api.console.pages import (
+    alerts,
+    approvals,
+    history,
+    imports,
+    jobs,
+    keys,
+    overview,
+    product,
+    reconciliation,
+    sign_in,
+    stock,
+    webhooks,
+)
 
 PAGES: Final = (
     sign_in,
     overview,
+    stock,
+    product,
     live,
+    history,
+    approvals,
+    imports,
+    alerts,
+    reconciliation,
+    webhooks,
+    keys,
+    jobs,
 )
 """Modules with a `router`."""

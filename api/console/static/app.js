@@ -37,6 +37,12 @@ export function tell(message, bad = false) {
 let refreshing = null;
 let wanted = false;
 
+function isTyped(region) {
+  return [...region.querySelectorAll("input:not([type=hidden]), textarea")].some(
+    (field) => field.value !== field.defaultValue || field.checked !== field.defaultChecked,
+  );
+}
+
 export async function refresh() {
   if (refreshing) {
     wanted = true;
@@ -49,7 +55,7 @@ export async function refresh() {
     for (const old of document.querySelectorAll("[data-refresh][id]")) {
       const region = fresh.getElementById(old.id);
       // Nobody's typing is taken away, nor the button they are about to press.
-      if (!region || old.contains(document.activeElement) || old.innerHTML === region.innerHTML) continue;
+      if (!region || old.contains(document.activeElement) || isTyped(old) || old.innerHTML === region.innerHTML) continue;
       old.replaceWith(document.importNode(region, true));
     }
     showTimes();
@@ -108,7 +114,7 @@ async function send(form, button) {
   button?.setAttribute("aria-busy", "true");
   let done = null;
   try {
-    const answer = await fetch(form.action, {
+    const answer = await fetch(button?.getAttribute("formaction") ?? form.action, {
       method: "POST",
       body,
       headers: { accept: "application/json" },
