@@ -245,9 +245,12 @@ def test_servers_given_by_url_are_used_and_audited(
 
     with store.client() as client:
         client.flushall()
-    forgetful = start_up(wait=False, environment=urls)
-    assert forgetful.wait(60) == 2
+    forgetful = start_up(environment=urls)
     assert "Redis is empty" in forgetful.output
+    with forgetful.client() as client:
+        status = client.get("/inventory/products/MUG/status").json()
+    assert (status["on_hand"], status["reserved"]) == (10, 1)
+    assert forgetful.stop() == 0
 
     with store.client() as client:
         client.config_set("appendonly", "no")
