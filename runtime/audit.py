@@ -29,7 +29,7 @@ from inventory.reconciliation.repair import Repaired, RepairPlan, plan_repair, r
 from inventory.refusals import LedgerLate
 from persistence.database import Database
 from persistence.queries import ledger_state
-from runtime.command_line import FOUND_SOMETHING, REFUSED, load, running, told
+from runtime.command_line import FOUND_SOMETHING, WRONG_USE, load, running, told
 from runtime.settings import Settings
 from runtime.store import StoreUnreachable, urls_of
 from runtime.wiring import engine_settings, inventory_settings
@@ -68,7 +68,7 @@ def audit(
     """
     if repair and (reason is None or not 3 <= len(reason.strip()) <= 500):
         typer.echo("holdfast: --repair needs a --reason of 3 to 500 characters; the ledger keeps it", err=True)
-        raise typer.Exit(REFUSED)
+        raise typer.Exit(WRONG_USE)
     with told():
         settings = running(load(data_dir=data_dir))
         depth: Depth = "levels" if quick else "deep"

@@ -26,6 +26,17 @@ from runtime.job_commands import jobs_app
 from runtime.settings import describe, unknown_variables
 
 _ELSEWHERE: Final = {
+    "products": "runtime.commands.products:app",
+    "stock": "runtime.commands.stock:app",
+    "reserve": "runtime.commands.reserve:app",
+    "reservations": "runtime.commands.reservations:app",
+    "orders": "runtime.commands.orders:app",
+    "adjust": "runtime.commands.adjust:app",
+    "approvals": "runtime.commands.approvals:app",
+    "transactions": "runtime.commands.transactions:app",
+    "alerts": "runtime.commands.alerts:app",
+    "webhooks": "runtime.commands.webhooks:app",
+    "top": "runtime.commands.top:app",
     "audit": "runtime.audit",
     "rebuild": "runtime.rebuild_command",
     "export": "runtime.export_command",
@@ -34,7 +45,10 @@ _ELSEWHERE: Final = {
     "loadtest": "runtime.loadtest.command",
 }
 """Commands whose module is loaded only when they are asked for: name -> module with a function of that name,
-or `module:function`."""
+`module:function`, or `module:app` with a Typer of its own."""
+
+
+OVER_HTTP: Final = "The shop (over HTTP, from anywhere)"
 
 
 class _Commands(TyperGroup):
@@ -47,16 +61,20 @@ class _Commands(TyperGroup):
         place = _ELSEWHERE.get(cmd_name)
         if place is None or not _exists(place):
             return super().get_command(ctx, cmd_name)
-        module, _, function = place.partition(":")
+        module, _, name = place.partition(":")
+        found = getattr(import_module(module), name or cmd_name)
+        if isinstance(found, typer.Typer):
+            command = typer.main.get_command(found)
+            command.rich_help_panel = OVER_HTTP  # type: ignore[attr-defined]  # every command of Typer has it
+            return command
         single = typer.Typer(add_completion=False)
-        single.command(cmd_name)(getattr(import_module(module), function or cmd_name))
+        single.command(cmd_name)(found)
         return typer.main.get_command(single)
 
 
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,  # locals hold keys and URLs
     help="""Inventory reservations: Redis decides, Postgres remembers, a flash sale never oversells.

@@ -17,8 +17,12 @@ from runtime.settings import Settings, load_settings, unknown_variables
 
 FOUND_SOMETHING: Final = 1
 """Exit code: the command ran, and what it looked for is not in order."""
-REFUSED: Final = 2
-"""Exit code: the command can't do its work; the reason is on standard error."""
+REFUSED_BY_SERVICE: Final = 1
+"""Exit code: the service understood and said no, or a person did; nothing was changed."""
+WRONG_USE: Final = 2
+"""Exit code: the command can't do its work as it was given; the reason is on standard error."""
+UNREACHABLE: Final = 3
+"""Exit code: no answer, or none yet, from the service or its Redis and Postgres; the same command may work later."""
 
 
 def load(**given: Any) -> Settings:
@@ -43,14 +47,14 @@ def running(settings: Settings) -> Settings:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Errors with a message for people are told in one go, without a traceback, with exit code 2."""
-    from runtime.refusals import REFUSALS
+    """Errors with a message for people are told in one go, without a traceback, with exit code 2 (3: servers away)."""
+    from runtime.refusals import AWAY, REFUSALS
 
     try:
         yield
     except REFUSALS as error:
         sys.stdout.flush()
         typer.echo(f"holdfast: {error}", err=True)
-        raise typer.Exit(REFUSED) from None
+        raise typer.Exit(UNREACHABLE if isinstance(error, AWAY) else WRONG_USE) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

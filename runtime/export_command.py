@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
-from runtime.command_line import REFUSED
+from runtime.command_line import WRONG_USE
 from runtime.service_client import Problem, ServiceError, UnexpectedAnswer, Unreachable
 from runtime.target_service import TargetInvalid, service_for_one_key
 
@@ -67,7 +67,7 @@ def export(  # noqa: PLR0917 - options of a command
         size = _download(address, secret, query, file, console)
     except (TargetInvalid, ServiceError, OSError) as error:
         console.print(f"holdfast: {error}", style="red", markup=False, highlight=False)
-        raise typer.Exit(REFUSED) from None
+        raise typer.Exit(WRONG_USE) from None
     typer.echo(f"{file}: {size:,} bytes")
 
 

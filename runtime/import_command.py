@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from runtime.command_line import FOUND_SOMETHING, REFUSED
+from runtime.command_line import FOUND_SOMETHING, WRONG_USE
 from runtime.service_client import ServiceError, UnexpectedAnswer, Unreachable
 from runtime.target_service import TargetInvalid, service_for_one_key
 
@@ -165,7 +165,7 @@ def import_file(  # noqa: PLR0917 - options of a command
         raise typer.Exit(FOUND_SOMETHING) from None
     except (TargetInvalid, ServiceError, OSError) as error:
         console.print(f"holdfast: {error}", style="red", highlight=False)
-        raise typer.Exit(REFUSED) from None
+        raise typer.Exit(WRONG_USE) from None
 
 
 def _mode(mode: str) -> Literal["set", "add"]:

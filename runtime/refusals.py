@@ -10,7 +10,7 @@ from typing import Final
 import redis
 from sqlalchemy.exc import OperationalError
 
-from engine.errors import HoldfastError
+from engine.errors import HoldfastError, Unavailable
 from inventory.refusals import Refusal
 from persistence.bootstrap_keys import KeyTaken
 from persistence.database import DatabaseUnavailable
@@ -45,3 +45,13 @@ REFUSALS: Final[tuple[type[Exception], ...]] = (
     UnknownRole,
     redis.RedisError,
 )
+
+AWAY: Final[tuple[type[Exception], ...]] = (
+    DatabaseUnavailable,
+    OperationalError,
+    StoreUnreachable,
+    Unavailable,
+    redis.ConnectionError,
+    redis.TimeoutError,
+)
+"""Those that say no more than that a server gave no answer."""

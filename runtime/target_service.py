@@ -69,7 +69,7 @@ def service_for_one_key(url: str | None, key: str | None, data_dir: Path | None)
     chosen = key or (own.admin_key if own else None)
     if not chosen:
         raise TargetInvalid(
-            "a key is needed: HOLDFAST_ADMIN_KEY or --key, or the --data-dir of a running `holdfast up`"
+            "a key is needed: HOLDFAST_API_KEY or --key-file, or the --data-dir of a running `holdfast up`"
         )
     return found, chosen
 
