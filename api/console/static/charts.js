@@ -71,6 +71,7 @@ export function chart(place, { series = [], columns = null, fromMs, toMs, floor 
     const first = seen.findLastIndex(([ms]) => ms <= fromMs);
     const drawn = seen.slice(Math.max(0, first)).map(([ms, value]) => [Math.max(fromMs, ms), value]);
     if (!drawn.length) continue;
+    if (step) drawn.push([toMs, drawn.at(-1)[1]]);
     let path = "";
     drawn.forEach(([ms, value], place_) => {
       if (!place_) path = `M${x(ms).toFixed(1)} ${y(value).toFixed(1)}`;
