@@ -14,7 +14,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], timeout_s: float = 10.0, what: str = "", every_s: float = 0.005) -> T:
+def wait_until(condition: Callable[[], T], timeout_s: float = 30.0, what: str = "", every_s: float = 0.005) -> T:
     """Call `condition` until it gives something true, and return that. AssertionError after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -27,7 +27,7 @@ def wait_until(condition: Callable[[], T], timeout_s: float = 10.0, what: str = 
 
 
 async def eventually(
-    condition: Callable[[], T | Awaitable[T]], timeout_s: float = 10.0, what: str = "", every_s: float = 0.005
+    condition: Callable[[], T | Awaitable[T]], timeout_s: float = 30.0, what: str = "", every_s: float = 0.005
 ) -> T:
     """`wait_until` for async tests: `condition` may be a plain or an async function."""
     deadline = time.monotonic() + timeout_s
