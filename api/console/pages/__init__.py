@@ -8,6 +8,7 @@ from api.console import live
 from api.console.pages import (
     alerts,
     approvals,
+    flash_sale,
     history,
     imports,
     jobs,
@@ -25,6 +26,7 @@ PAGES: Final = (
     overview,
     stock,
     product,
+    flash_sale,
     live,
     history,
     approvals,
