@@ -24,7 +24,7 @@ from tests.http.running import ADAPTERS, KEYS, RunningService
 from tests.waiting import wait_until
 
 SEED = int(os.environ.get("HOLDFAST_CHECKED_SEED", str(random.randrange(10**9))))
-OPERATIONS = 1_000
+OPERATIONS = 500
 STOCK = {"A": 300, "B": 200}
 
 
