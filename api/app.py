@@ -50,6 +50,7 @@ from api.routes import (
     levels,
     orders,
     products,
+    pulse,
     reconciliation,
     stock,
     webhooks,
@@ -87,6 +88,7 @@ ROUTERS: Final = (
     webhooks,
     bulk,
     reconciliation,
+    pulse,
 )
 
 

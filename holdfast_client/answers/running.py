@@ -189,3 +189,80 @@ class Readiness(Struct, frozen=True):
     flusher: str
     epoch: int
     journal_lag_events: int | None
+
+
+class Rates(Struct, frozen=True, kw_only=True):
+    """Per second, over about the last five."""
+
+    requests: float
+    errors: float
+    """Answers with status 500 and above."""
+    reserves: float
+    """Holds made."""
+    confirms: float
+    releases: float
+    expiries: float
+    rejections: float
+
+
+class Latency(Struct, frozen=True):
+    """Of reservations, in ms; None while nothing was asked."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class Process(Struct, frozen=True, kw_only=True):
+    """One process of the service."""
+
+    process: str
+    role: str
+    """api or worker."""
+    host: str
+    pid: int
+    up_seconds: int
+    requests_per_s: float
+    queue_depth: int
+    connections: int
+    memory_bytes: int
+    refusal: str | None
+    """Why it serves nothing; None when it does."""
+
+
+class LostDemand(Struct, frozen=True):
+    """What customers asked for of a SKU and did not get, since the processes were started."""
+
+    sku: str
+    requests: int
+    units: int
+    latest_at: datetime
+
+
+class Pulse(Struct, frozen=True, kw_only=True):
+    """The whole service at one moment. What cannot be asked at present is None."""
+
+    at: datetime
+    ready: bool
+    health: dict[str, str]
+    """Part by part: ok, or what is the matter."""
+    rates: Rates
+    problems_per_s: dict[str, float]
+    latency_ms: Latency
+    batch_commands: float | None
+    batch_ms: float | None
+    queue_depth: int
+    connections: int
+    journal_lag_events: int | None
+    journal_lag_seconds: float | None
+    sweep_lag_seconds: float | None
+    live_holds: int | None
+    expiring_soon: int | None
+    """Holds that end within five minutes."""
+    memory_used_bytes: int | None
+    """Of Redis."""
+    memory_limit_bytes: int | None
+    """0: there is none."""
+    processes: list[Process]
+    lost_demand: list[LostDemand]
+    """The most refused first."""

@@ -15,6 +15,7 @@ from holdfast_client.answers.running import (
     Jobs,
     Key,
     NewKey,
+    Pulse,
     Readiness,
     Reconciliation,
     Role,
@@ -90,6 +91,11 @@ class RunningOperations(Asking):
         """Hold counters, holds, journal and ledger against each other now. Raises ReconciliationUnknown."""
         call = Call("/inventory/reconciliation", "GET", as_(Reconciliation), timeout_s=60.0)
         return (yield from self._ask(call))
+
+    @operation
+    def pulse(self) -> Steps[Pulse]:
+        """Rates, lags and health of the whole service at this moment."""
+        return (yield from self._ask(Call("/inventory/pulse", "GET", as_(Pulse))))
 
     @operation
     def health(self) -> Steps[Health]:

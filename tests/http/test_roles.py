@@ -42,6 +42,7 @@ TABLE = [
     ("GET", "/inventory/events?types=none.such", READERS),
     ("GET", "/inventory/export", READERS),
     ("GET", "/inventory/reconciliation", READERS),
+    ("GET", "/inventory/pulse", READERS),
     ("GET", "/inventory/transactions", READERS),
     ("GET", "/inventory/transactions/A", READERS),
     ("GET", "/inventory/reservations", READERS),
