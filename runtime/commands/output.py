@@ -183,10 +183,10 @@ def state(text: str) -> Text:
 def _text(cell: Cell | None) -> Text:
     if isinstance(cell, Text):
         return cell
-    return Text("-" if cell is None or not cell else _printable(cell))
+    return Text("-" if cell is None or not cell else printable(cell))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """What a terminal would take for a command must not reach it: names and reasons are other people's text."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
