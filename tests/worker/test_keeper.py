@@ -6,66 +6,18 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from engine import Engine, EngineSettings
 from engine.errors import JournalFull, Rejected, Unavailable
-from inventory.admission import watermark_of
 from inventory.back_pressure import BackPressure, BackPressureSettings
 from persistence.migrate import upgrade
-from persistence.watermark import Watermark
 from runtime.embedded_postgres import EmbeddedPostgres
 from runtime.embedded_redis import EmbeddedRedis
 from tests.waiting import eventually
-from tests.worker.recovering_shop import RecoveringShop
-from worker.flusher import FlusherSettings
-from worker.keeper import KeeperSettings
-from worker.recovery import RecoverySettings
-from worker.service import Worker, WorkerSettings
-from worker.sweeper import SweeperSettings
-
-
-class RunningShop(RecoveringShop):
-    """With a worker, and an engine that learns from Postgres what it may serve."""
-
-    engine: Engine
-    watermark: Watermark
-
-    async def start(self) -> None:
-        admitted = self.recover()
-        self.engine = await self.open_engine(admitted)
-        self.watermark = watermark_of(self.engine, self.database_url)
-        await self.watermark.start()
-        self.workers: list[tuple[Worker, asyncio.Event, asyncio.Task[None]]] = []
-
-    def start_worker(self) -> Worker:
-        settings = WorkerSettings(
-            self.server.url,
-            self.database_url,
-            engine=EngineSettings(epoch=self.engine.epoch, run_id=self.engine.admission.run_id),
-            flusher=FlusherSettings(tick_ms=1, block_ms=20, report_every_ms=100, halted_retry_ms=100),
-            sweeper=SweeperSettings(interval_ms=50),
-            keeper=KeeperSettings(recovery=RecoverySettings(lock_wait_s=20), interval_ms=30, last_back_off_ms=200),
-        )
-        worker, stop = Worker(settings), asyncio.Event()
-        self.workers.append((worker, stop, asyncio.create_task(worker.run(stop))))
-        return worker
-
-    async def close(self) -> None:
-        for _, stop, running in self.workers:
-            stop.set()
-            await running
-        await self.watermark.close()
-        await super().close()
-
-    async def settled(self) -> None:
-        """Everything in the ledger."""
-
-        async def flushed() -> bool:
-            state = await self.engine.journal_state()
-            return self.cursor() == (state.epoch, state.seq)
-
-        await eventually(flushed, timeout_s=30, what="the ledger to be level")
+from tests.worker.recovering_shop import KEYS
+from tests.worker.running_shop import RunningShop
 
 
 @pytest.fixture
@@ -74,14 +26,6 @@ async def shop(make_redis: Callable[..., EmbeddedRedis], database_url: str) -> A
     await shop.start()
     yield shop
     await shop.close()
-
-
-async def serves(shop: RunningShop) -> bool:
-    try:
-        await shop.engine.availability(["S0"])
-    except Unavailable:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("fault", ["flushall", "restart"])
@@ -157,7 +101,7 @@ async def test_a_wait_for_the_ledger_in_an_epoch_that_ends_is_never_told_yes(sho
         client.flushall()
     shop.start_worker()
     await eventually(lambda: shop.engine.epoch == 2, timeout_s=30, what="the new epoch")
-    await eventually(lambda: serves(shop), what="the engine to serve")
+    await eventually(shop.serves, what="the engine to serve")
     for _ in range(lost + 1):
         await shop.hold(shop.engine, "S1", 1)
     await shop.settled()
@@ -217,3 +161,36 @@ async def _taken(shop: RunningShop) -> bool:
     except JournalFull:
         return False
     return True
+
+
+async def test_the_keeper_says_in_metrics_what_it_sees(shop: RunningShop) -> None:
+    await shop.stock(shop.engine, skus=1)
+    worker = shop.start_worker(metrics_port=0)
+    await eventually(lambda: worker.metrics_port, what="the page")
+
+    async def told() -> dict[str, float]:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            page = await client.get(f"http://127.0.0.1:{worker.metrics_port}/metrics")
+        return {
+            sample.name: sample.value
+            for family in text_string_to_metric_families(page.text)
+            for sample in family.samples
+            if not sample.labels
+        }
+
+    async def says(**wanted: float) -> bool:
+        found = await told()
+        return all(found.get(f"holdfast_{name}") == value for name, value in wanted.items())
+
+    await eventually(lambda: says(epoch=1, recovery_needed=0, rebuilds_total=0), timeout_s=30, what="a calm start")
+    with shop.client() as client:
+        # Refused, since a person must decide: it stays so until somebody does.
+        client.hset(KEYS.meta, "epoch", "9")
+    await eventually(lambda: says(recovery_needed=1), timeout_s=30, what="the alarm")
+    recovery = shop.recovery()
+    await asyncio.to_thread(recovery.rebuild, "asked for")
+    recovery.close()
+    await eventually(lambda: says(epoch=10, recovery_needed=0, rebuilds_total=1), timeout_s=30, what="calm again")
+    found = await told()
+    assert found["holdfast_rebuild_duration_seconds"] > 0
+    assert found["holdfast_keeper_looks_total"] > 1
