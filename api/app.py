@@ -55,6 +55,7 @@ from api.routes import (
     stock,
     webhooks,
 )
+from api.scrape import Scrape
 from api.services import Services
 from api.uploads import body_limits, ending_unread, is_upload
 from engine.errors import HoldfastError
@@ -97,7 +98,7 @@ class Application:
 
     def __init__(self, services: Services) -> None:
         self.services = services
-        self.metrics = Metrics(services.settings.metrics_dir)
+        self.metrics = Metrics(services.settings.metrics_dir, services.settings.process)
         limits = services.settings.rate_limits
         self.limiter = None if limits is None else RateLimiter(limits)
         self.hot = make_hot(services, self.metrics, self.limiter)
@@ -109,6 +110,7 @@ class Application:
         self.cold.state.feed = self.feed
         self.cold.state.readiness = ReadinessCheck(services.inventory)
         self.cold.state.fleet = FleetReader(services.inventory, self.cold.state.readiness)
+        self.cold.state.scrape = Scrape(services, self.metrics, self.cold.state.fleet)
         self.cold.state.limiter = self.limiter
         console = services.settings.console
         self.console = Console(services, self.cold.state.fleet, self.feed, self.limiter) if console else None

@@ -5,8 +5,8 @@ Owns the making of that one sheet; when and where it is told is inventory/pulse/
 
 from __future__ import annotations
 
-import os
 import resource
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,16 +27,36 @@ def api_pulse(
 ) -> PulseWriter:
     """The writer of this process; start it, and close it at the end."""
 
+    started_s = time.time()
+
+    def state() -> dict[str, float]:
+        engine = services.engine
+        return {
+            "engine_queue_depth": engine.queue_depth,
+            "engine_batches_in_flight": engine.in_flight,
+            "engine_connected": engine.connected,
+            "engine_refusing": bool(engine.refusal),
+            "journal_full": engine.admission.journal_full,
+            "http_connections": connections(),
+            "event_streams": streams(),
+            "postgres_pool_in_use": services.database.connections_in_use,
+            "postgres_pool_limit": services.database.connections_most,
+            "process_resident_memory_bytes": resident_bytes(),
+            "process_start_time_seconds": started_s,
+        }
+
+    metrics.watch(services.engine.batcher.tally, state)
+
     def sheet() -> ProcessPulse:
         engine = services.engine
         return ProcessPulse(
-            process=services.settings.process or f"api-{os.getpid()}",
+            process=metrics.process,
             role="api",
             host="",
             pid=0,
             at_ms=0,
             started_at_ms=0,
-            total=metrics.counts(engine.batcher.tally),
+            total=metrics.counts(),
             recent=Counts(),
             window_s=0.0,
             queue_depth=engine.queue_depth,

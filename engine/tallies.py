@@ -58,6 +58,13 @@ class BatchTally:
         found = [Outcome(kind.__name__.lower(), status, count) for (kind, status), count in self._outcomes.items()]
         return sorted(found)
 
+    def by_command(self) -> dict[str, dict[str, int]]:
+        """The same as command -> status -> count."""
+        found: dict[str, dict[str, int]] = {}
+        for one in self.outcomes():
+            found.setdefault(one.command, {})[one.status] = one.count
+        return found
+
     def count(self, command: str, *statuses: str) -> int:
         """Commands of one kind with one of these statuses."""
         return sum(one.count for one in self.outcomes() if one.command == command and one.status in statuses)

@@ -1,21 +1,21 @@
 """Whether this process can serve, and how the rest of the service is: part by part, `ok` or what is the matter.
 
-Owns the looking and its limit of time; never repairs anything. A server that hangs is told of within PATIENCE_S, and
-one that is back is seen at the next look.
+Owns what is looked at; never repairs anything. A server that hangs is told of within the patience of
+inventory/bounded_look.py, and one that is back is seen at the next look.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from engine.errors import Unavailable
 from engine.vitals import Vitals
+from inventory.bounded_look import BoundedLook, NoAnswer
 from inventory.context import PARTITION
 from inventory.pulse.sheets import ProcessPulse
 from persistence.database import DatabaseUnavailable
@@ -24,12 +24,6 @@ from persistence.queries import ledger_state
 if TYPE_CHECKING:
     from inventory.context import Inventory
 
-T = TypeVar("T")
-
-PATIENCE_S: Final = 1.5
-"""How long a look waits for a server."""
-ABANDON_S: Final = 4.0
-"""A look that has waited this long is given up, and the next one begins anew."""
 WORKER_SILENT_MS: Final = 5_000
 SWEEP_LATE_MS: Final = 5_000
 LEDGER_LATE_MS: Final = 30_000
@@ -87,55 +81,6 @@ class Readiness(Struct, frozen=True, kw_only=True):
         return {part: told for part in parts if (told := getattr(self, part)) != OK}
 
 
-class NoAnswer(Exception):
-    """A server did not answer in time."""
-
-
-class _Look(Generic[T]):
-    """One question to one server: whoever asks while it is under way gets its answer, nobody waits longer than allowed.
-
-    A hanging question is not waited for to be cancelled: that may take longer than the patience (psycopg asks the
-    server that hangs to cancel).
-    """
-
-    def __init__(self, ask: Callable[[], Awaitable[T]]) -> None:
-        self._ask = ask
-        self._task: asyncio.Task[T] | None = None
-        self._began = 0.0
-        self._silent_since = 0.0
-        self._given_up: set[asyncio.Task[T]] = set()
-
-    async def answer(self) -> T:
-        """The answer. Raises NoAnswer after PATIENCE_S, else what asking raised."""
-        now = time.monotonic()
-        task = self._task
-        if task is not None and not task.done() and now - self._began > ABANDON_S:
-            self._given_up.add(task)
-            task.add_done_callback(self._ended)
-            task.cancel()
-            task = None
-        if task is None or task.done():
-            task = self._task = asyncio.get_running_loop().create_task(self._run())
-            self._began = now
-        done, _ = await asyncio.wait({task}, timeout=PATIENCE_S)
-        if not done and time.monotonic() - now > 1.2 * PATIENCE_S:
-            # We were kept waiting ourselves: what the server has answered meanwhile is yet to be read.
-            done, _ = await asyncio.wait({task}, timeout=PATIENCE_S)
-        if not done:
-            self._silent_since = self._silent_since or now
-            raise NoAnswer(f"no answer for {time.monotonic() - self._silent_since:.0f} s")
-        self._silent_since = 0.0
-        return task.result()
-
-    async def _run(self) -> T:
-        return await self._ask()
-
-    def _ended(self, task: asyncio.Task[T]) -> None:
-        self._given_up.discard(task)
-        if not task.cancelled():
-            task.exception()  # looked at, so that nobody is told of it at the end
-
-
 class _RedisView(Struct):
     vitals: Vitals
     workers: list[ProcessPulse]
@@ -151,12 +96,12 @@ class ReadinessCheck:
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
-        self._redis = _Look(self._ask_redis)
-        self._postgres = _Look(self._ask_postgres)
+        self._redis = BoundedLook(self._ask_redis)
+        self._postgres = BoundedLook(self._ask_postgres)
         self._stream_id = ""
 
     async def look(self) -> Readiness:
-        """How things are, within about PATIENCE_S. Never raises for a server that is away."""
+        """How things are, within about two seconds. Never raises for a server that is away."""
         redis, postgres = await asyncio.gather(self._redis.answer(), self._postgres.answer(), return_exceptions=True)
         for outcome, expected in ((redis, (Unavailable, NoAnswer)), (postgres, (DatabaseUnavailable, NoAnswer))):
             if isinstance(outcome, BaseException) and not isinstance(outcome, expected):

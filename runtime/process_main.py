@@ -46,17 +46,18 @@ def main() -> int:
         os.write(given.ready_fd, b"1")
         os.close(given.ready_fd)
 
+    counters = None if given.metrics_dir is None else given.metrics_dir / given.name
     try:
         # Imported here, so that a bad setting is told at once and not after all frameworks are loaded.
         from runtime.wiring import quiet_signals, run_api, run_jobs, run_worker  # noqa: PLC0415
 
         quiet_signals()
         if given.role == "worker":
-            run_worker(settings, ready)
+            run_worker(settings, ready, counters)
         elif given.role == "jobs":
             run_jobs(settings, ready)
         else:
-            run_api(settings, socket.socket(fileno=given.listen_fd), ready, given.metrics_dir)
+            run_api(settings, socket.socket(fileno=given.listen_fd), ready, counters)
     except (StoreUnreachable, SchemaDiffers, ConfigurationRefused, DatabaseUnavailable, HoldfastError) as refused:
         structlog.stdlib.get_logger("holdfast.runtime").error("not started", reason=str(refused))
         return REFUSED

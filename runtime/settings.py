@@ -330,8 +330,12 @@ class Settings(BaseSettings):
         description="Deliveries that may wait for one webhook; past it the oldest are given up.",
     )
     metrics_port: int = Field(
-        0, ge=0, le=65535, description="Port of the worker's own Prometheus page on 127.0.0.1; 0: none."
+        0,
+        ge=0,
+        le=65535,
+        description="Port of the worker's own Prometheus page, for a worker on a machine without an API; 0: none.",
     )
+    metrics_host: str = Field("127.0.0.1", description="Address of that page.")
     shutdown_grace_seconds: float = Field(
         10.0,
         ge=0.5,

@@ -168,14 +168,16 @@ class Supervisor:
 
     def _start_processes(self, running: Settings, bound: socket.socket | None) -> None:
         environment = {**os.environ, **environment_of(running)}
+        arguments: list[str] = []
+        if bound is not None:
+            self._metrics = self._make_metrics_folder()
+            arguments = ["--metrics-dir", str(self._metrics)]
         if "worker" in self._parts:
-            self._workers.append(self._process("worker", "worker", environment))
+            self._workers.append(self._process("worker", "worker", environment, arguments=arguments))
         if "jobs" in self._parts:
             self._jobs.append(self._process("jobs", "jobs", environment))
         if bound is not None:
-            self._metrics = self._make_metrics_folder()
             for number in range(1, self._settings.workers + 1):
-                arguments = ["--metrics-dir", str(self._metrics)]
                 self._apis.append(self._process("api", f"api-{number}", environment, bound.fileno(), arguments))
         for child in self._children:
             if child.state == "stopped":

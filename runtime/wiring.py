@@ -58,16 +58,16 @@ GC_YOUNG: Final = 20_000
 """Net allocations between two collections of the youngest generation in an API process (Python's own: 700)."""
 
 
-def run_api(settings: Settings, listening: socket.socket, ready: Ready, metrics_dir: Path | None = None) -> None:
+def run_api(settings: Settings, listening: socket.socket, ready: Ready, counters: Path | None = None) -> None:
     """Serve the API on `listening` until SIGTERM or SIGINT; then answer what is under way, and return.
 
     While Redis or Postgres is away it answers 503 and waits. Raises what open_store raises for what waiting won't mend.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, listening, ready, metrics_dir))
+        runner.run(_serve(settings, listening, ready, counters))
 
 
-def run_worker(settings: Settings, ready: Ready) -> None:
+def run_worker(settings: Settings, ready: Ready, counters: Path | None = None) -> None:
     """Flush and sweep until SIGTERM or SIGINT; then flush what is left, and return. Raises as `run_api`.
 
     Ready once its store is open, however long that takes.
@@ -75,7 +75,7 @@ def run_worker(settings: Settings, ready: Ready) -> None:
     store = open_or_be_stopped(settings, None)
     if store is not None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_work(settings, store, ready))
+            runner.run(_work(settings, store, ready, counters))
 
 
 def run_jobs(settings: Settings, ready: Ready) -> None:
@@ -137,8 +137,8 @@ def inventory_settings(settings: Settings) -> InventorySettings:
     )
 
 
-def api_settings(settings: Settings, metrics_dir: Path | None) -> ApiSettings:
-    """The API's part of the settings."""
+def api_settings(settings: Settings, counters: Path | None) -> ApiSettings:
+    """The API's part of the settings. `counters` as for `run_api`."""
     return ApiSettings(
         durability=settings.durability,
         replicas=settings.replicas,
@@ -153,7 +153,8 @@ def api_settings(settings: Settings, metrics_dir: Path | None) -> ApiSettings:
         streams=StreamSettings(most=settings.event_streams),
         max_connections=settings.max_connections,
         rate_limits=parse_limits(settings.rate_limit, settings.workers),
-        metrics_dir=metrics_dir,
+        metrics_dir=None if counters is None else counters.parent,
+        process="" if counters is None else counters.name,
     )
 
 
@@ -170,10 +171,10 @@ def job_settings(settings: Settings, store: OpenedStore) -> JobSettings:
     )
 
 
-async def _serve(settings: Settings, listening: socket.socket, ready: Ready, metrics_dir: Path | None) -> None:
+async def _serve(settings: Settings, listening: socket.socket, ready: Ready, counters: Path | None) -> None:
     async with AsyncExitStack() as closing:
         with signals_asking() as asked:
-            begun = await _built(settings, metrics_dir, asked, closing)
+            begun = await _built(settings, counters, asked, closing)
         quiet_signals()
         if begun is None:
             return
@@ -186,7 +187,7 @@ async def _serve(settings: Settings, listening: socket.socket, ready: Ready, met
 
 
 async def _built(
-    settings: Settings, metrics_dir: Path | None, asked: asyncio.Event, closing: AsyncExitStack
+    settings: Settings, counters: Path | None, asked: asyncio.Event, closing: AsyncExitStack
 ) -> tuple[Application, asyncio.Task[None]] | None:
     """The application, and the task that opens its store; None when the end was asked for before it could serve."""
     redis_url, database_url = urls_of(settings)
@@ -219,7 +220,7 @@ async def _built(
     inventory = Inventory(engine, database, watermark, inventory_settings(settings))
     jobs = JobQueue(jobs_url_of(settings, redis_url), JOBS.kinds)
     closing.callback(jobs.close)
-    services = Services(inventory, keys, api_settings(settings, metrics_dir), jobs)
+    services = Services(inventory, keys, api_settings(settings, counters), jobs)
     return create_app(services), beginning
 
 
@@ -264,7 +265,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-async def _work(settings: Settings, store: OpenedStore, ready: Ready) -> None:
+async def _work(settings: Settings, store: OpenedStore, ready: Ready, counters: Path | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -274,13 +275,13 @@ async def _work(settings: Settings, store: OpenedStore, ready: Ready) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ask)
-    worker = Worker(worker_settings(settings, store))
+    worker = Worker(worker_settings(settings, store, counters))
     loop.call_soon(ready)
     await worker.run(stop)
 
 
-def worker_settings(settings: Settings, store: OpenedStore) -> WorkerSettings:
-    """The worker's part of the settings."""
+def worker_settings(settings: Settings, store: OpenedStore, counters: Path | None = None) -> WorkerSettings:
+    """The worker's part of the settings. `counters` as for `run_api`."""
     return WorkerSettings(
         redis_url=store.redis_url,
         database_url=store.database_url,
@@ -301,6 +302,8 @@ def worker_settings(settings: Settings, store: OpenedStore) -> WorkerSettings:
         ),
         jobs_url=jobs_url_of(settings, store.redis_url),
         metrics_port=settings.metrics_port or None,
+        metrics_host=settings.metrics_host,
+        metrics_file=None if counters is None else counters.with_suffix(".prom"),
     )
 
 

@@ -5,10 +5,13 @@ Owns names and units; never counts anything itself: it reads what flusher and sw
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
-from prometheus_client import CollectorRegistry, start_http_server
+import structlog
+from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -19,6 +22,8 @@ from worker.order_stream import OrderStreamStatus
 from worker.sweeper import SweeperStatus
 
 _MS: Final = 1000.0
+_LEAVE_EVERY_S: Final = 1.0
+_log = structlog.get_logger("worker.metrics")
 _PREFIX: Final = "holdfast_"
 
 
@@ -56,6 +61,20 @@ class WorkerCollector(Collector):
             yield _counter("rebuilds", "Times that Redis was rebuilt from the ledger, by anybody.", keeper.rebuilds)
             yield _gauge("rebuild_duration_seconds", "How long the latest rebuild took.", keeper.rebuild_ms / _MS)
         yield from _follower_metrics(self._followers())
+
+
+async def leave_metrics(collector: WorkerCollector, path: Path) -> None:
+    """Write the page to a file each second, until cancelled. A reader never sees half of it."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    unfinished = path.with_name(f".{path.name}")
+    while True:
+        try:
+            unfinished.write_bytes(generate_latest(registry))
+            unfinished.replace(path)
+        except OSError as error:
+            _log.error("metrics cannot be left for the API", reason=f"{type(error).__name__}: {error}")
+        await asyncio.sleep(_LEAVE_EVERY_S)
 
 
 class MetricsServer:

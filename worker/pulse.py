@@ -50,10 +50,9 @@ def worker_pulse(
 
 def _counts(inventory: Inventory) -> Counts:
     tally = inventory.engine.batcher.tally
-    outcomes: dict[str, dict[str, int]] = {}
-    for one in tally.outcomes():
-        outcomes.setdefault(one.command, {})[one.status] = one.count
-    return Counts(outcomes=outcomes, batches=sum(tally.sizes), commands=tally.commands, batch_seconds=tally.seconds)
+    return Counts(
+        outcomes=tally.by_command(), batches=sum(tally.sizes), commands=tally.commands, batch_seconds=tally.seconds
+    )
 
 
 def _flusher_sheet(status: FlusherStatus) -> FlusherSheet:

@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -33,7 +34,7 @@ from worker.flusher import Flusher, FlusherSettings, FlusherStatus
 from worker.follower import Follower
 from worker.jobs.registry import JOBS
 from worker.keeper import Keeper, KeeperSettings, KeeperStatus
-from worker.metrics import MetricsServer, WorkerCollector
+from worker.metrics import MetricsServer, WorkerCollector, leave_metrics
 from worker.order_stream import OrderStream, OrderStreamSettings, OrderStreamStatus
 from worker.pulse import worker_pulse
 from worker.sweeper import Sweeper, SweeperSettings, SweeperStatus
@@ -56,6 +57,8 @@ class WorkerSettings(Struct, frozen=True):
     metrics_port: int | None = None
     """Port of the Prometheus page; 0: a free one; None: no page."""
     metrics_host: str = "127.0.0.1"
+    metrics_file: Path | None = None
+    """Where the same text is left each second for an API process that is asked for it; None: nowhere."""
 
 
 class Worker:
@@ -105,14 +108,17 @@ class Worker:
 
         Redis and Postgres may come and go meanwhile. Raises only what a bug or a port in use raises.
         """
+        collector = WorkerCollector(
+            lambda: self.flusher_status,
+            lambda: self.sweeper_status,
+            lambda: self.orders_status,
+            lambda: self.keeper_status,
+            lambda: {follower.name: follower.status for follower in self._followers},
+        )
+        telling = None
+        if self._settings.metrics_file is not None:
+            telling = asyncio.create_task(leave_metrics(collector, self._settings.metrics_file), name="metrics")
         if self._settings.metrics_port is not None:
-            collector = WorkerCollector(
-                lambda: self.flusher_status,
-                lambda: self.sweeper_status,
-                lambda: self.orders_status,
-                lambda: self.keeper_status,
-                lambda: {follower.name: follower.status for follower in self._followers},
-            )
             self._metrics = MetricsServer(collector, self._settings.metrics_host, self._settings.metrics_port)
         flushing = _Thread(self._flusher.run, "flusher")
         serving = asyncio.create_task(self._serve(stop), name="inventory")
@@ -129,6 +135,8 @@ class Worker:
                 self._keeper.stop()
             await asyncio.wait(work)
             stopping.cancel()
+            if telling is not None:
+                telling.cancel()
             if self._metrics is not None:
                 self._metrics.close()
         for ended in work:

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
 
 from api.openapi import operation
-from api.requests import ServicesDep, json_answer
-from api.routes.jobs import job_metrics
+from api.requests import json_answer
 from api.schemas.shop import HealthView, ReadinessView
-from inventory.context import PARTITION
-from persistence.database import DatabaseUnavailable
-from persistence.queries import reconciliation
 
 if TYPE_CHECKING:
-    from api.services import Services
+    from api.scrape import Scrape
     from inventory.readiness import ReadinessCheck
 
 router = APIRouter(tags=["running it"])
-
-METRICS_PATIENCE_S: Final = 1.0
-"""How long a scrape waits for what Postgres knows."""
 
 
 @router.get("/healthz", summary="Is the process alive?", **operation({200: HealthView}, guarded=False))
@@ -64,30 +56,10 @@ async def readyz(request: Request) -> Response:
 
 
 @router.get("/metrics", summary="Prometheus metrics", include_in_schema=True, response_class=Response)
-async def metrics(request: Request, services: ServicesDep) -> Response:
-    """Counters of all API processes of this service, gauges of the process asked."""
-    engine = services.engine
-    gauges: dict[str, tuple[str, float]] = {
-        "holdfast_engine_queue_depth": ("Commands waiting for a batch", engine.queue_depth),
-        "holdfast_engine_batches_in_flight": ("Batches sent and not yet answered", engine.in_flight),
-        "holdfast_engine_connected": ("1 while Redis can be reached", engine.connected),
-    }
-    gauges |= await _reconciliation_gauges(services)
-    text = request.app.state.metrics.render(gauges, await job_metrics(services))
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+async def metrics(request: Request) -> Response:
+    """Everything, of every process of this service, whichever API process is asked; docs/observability.md says what.
 
-
-async def _reconciliation_gauges(services: Services) -> dict[str, tuple[str, float]]:
-    """Of the latest scheduled run; nothing while Postgres cannot tell, so that a scrape never waits for it."""
-    try:
-        async with asyncio.timeout(METRICS_PATIENCE_S):
-            latest = await reconciliation.latest(services.database, PARTITION)
-    except (DatabaseUnavailable, TimeoutError):
-        return {}
-    if latest is None:
-        return {}
-    return {
-        "holdfast_reconciliation_differences": ("Differences the latest scheduled reconciliation found", latest.found),
-        "holdfast_reconciliation_age_seconds": ("Time since that reconciliation", latest.age_s),
-        "holdfast_reconciliation_duration_seconds": ("How long it took", latest.took_ms / 1000),
-    }
+    What cannot be asked within two seconds is left out.
+    """
+    scrape: Scrape = request.app.state.scrape
+    return Response(await scrape.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 from fastapi import APIRouter, Response
-from prometheus_client.core import GaugeMetricFamily, Metric
 
 from api.openapi import operation
 from api.problems import Problem
 from api.requests import Limit, Reader, ServicesDep, json_answer
 from api.schemas.jobs import JobList, JobRunList, JobRunView, JobView
 from api.views import timestamp_of
-from inventory.job_report import JobReport, JobsReport, report
-from persistence.database import DatabaseUnavailable
+from inventory.job_report import JobReport, report
 from persistence.queries import job_runs
 from persistence.queries.job_runs import JobRun
 
 if TYPE_CHECKING:
-    from api.services import Services
+    pass
 
 router = APIRouter(prefix="/admin/jobs", tags=["running it"])
 
@@ -39,38 +36,6 @@ async def list_runs(job: str, services: ServicesDep, caller: Reader, limit: Limi
     if job not in services.jobs.kinds:
         raise Problem("unknown-job")
     return json_answer(JobRunList([_run_view(run) for run in await job_runs.runs_of(services.database, job, limit)]))
-
-
-async def job_metrics(services: Services) -> list[Metric]:
-    """One gauge a kind of fact; nothing while Postgres cannot tell, so that a scrape never waits for it."""
-    try:
-        async with asyncio.timeout(METRICS_PATIENCE_S):
-            return _families(await report(services.database, services.jobs))
-    except (DatabaseUnavailable, TimeoutError):
-        return []
-
-
-def _families(found: JobsReport) -> list[Metric]:
-    def family(name: str, text: str) -> GaugeMetricFamily:
-        return GaugeMetricFamily(f"holdfast_job_{name}", text, labels=["job"])
-
-    healthy = family("healthy", "0 when the last run failed, was killed or lost, or the next one is overdue")
-    started = family("last_start_timestamp_seconds", "When the last run began")
-    went_well = family("last_success_timestamp_seconds", "When a run last went well")
-    took = family("last_duration_seconds", "How long the last run took")
-    for job in found.jobs:
-        labels = [job.kind.name]
-        healthy.add_metric(labels, float(job.healthy))
-        if job.last_run is not None:
-            started.add_metric(labels, job.last_run.started_at.timestamp())
-            if job.last_run.ended_at is not None:
-                took.add_metric(labels, (job.last_run.ended_at - job.last_run.started_at).total_seconds())
-        if job.last_ok_at is not None:
-            went_well.add_metric(labels, job.last_ok_at.timestamp())
-    reachable = GaugeMetricFamily(
-        "holdfast_job_queue_reachable", "0 while the jobs' Redis gives no answer", value=float(found.queue_reachable)
-    )
-    return [healthy, started, went_well, took, reachable]
 
 
 def _view(job: JobReport) -> JobView:

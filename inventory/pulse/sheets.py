@@ -6,9 +6,11 @@ Owns the format on the board. A sheet that this version cannot read is left out,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from msgspec import Struct
+
+N = TypeVar("N", str, int)
 
 LATENCY_BOUNDS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 """Upper bounds of the latency histogram, seconds."""
@@ -130,9 +132,9 @@ def _differences(now: dict[str, int], before: dict[str, int]) -> dict[str, int]:
     return {name: grown for name, count in now.items() if (grown := count - before.get(name, 0))}
 
 
-def added(all_counts: Sequence[dict[str, int]]) -> dict[str, int]:
+def added(all_counts: Sequence[dict[N, int]]) -> dict[N, int]:
     """The sum of several counts, name by name."""
-    total: dict[str, int] = {}
+    total: dict[N, int] = {}
     for counts in all_counts:
         for name, count in counts.items():
             total[name] = total.get(name, 0) + count

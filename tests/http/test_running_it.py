@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import re
-from pathlib import Path
 
 import msgspec
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from api import openapi
 from api.app import create_app
 from api.examples import EXAMPLES
 from api.hot import decode
-from api.metrics import Metrics
 from api.problems import KINDS
 from api.schemas import shop
 from tests.http.conftest import Shop
@@ -29,48 +26,6 @@ def test_alive_and_ready(one_shop: Shop) -> None:
     ready = wait_until(lambda: (a := client.get("/readyz")).status_code == 200 and a, what="readiness").json()
     assert (ready["redis"], ready["postgres"], ready["flusher"], ready["epoch"]) == ("ok", "ok", "ok", 1)
     assert ready["journal_lag_events"] >= 0
-
-
-def test_metrics_count_every_answer(shop: Shop) -> None:
-    client = shop.as_("storefront")
-
-    def counted(endpoint: str, status: str) -> float:
-        families = text_string_to_metric_families(client.get("/metrics").text)
-        return sum(
-            sample.value
-            for family in families
-            for sample in family.samples
-            if sample.name == "holdfast_http_requests_total"
-            and sample.labels == {"endpoint": endpoint, "status": status}
-        )
-
-    before = counted("reserve", "201"), counted("reserve", "404"), counted("list_products", "403")
-    sku = shop.sku()
-    shop.reserve(sku)
-    client.post("/inventory/reserve", json={"customer_id": "a", "sku": "NOPE", "quantity": 1})
-    client.get("/inventory/products")
-    after = counted("reserve", "201"), counted("reserve", "404"), counted("list_products", "403")
-    assert tuple(b - a for a, b in zip(before, after, strict=True)) == (1, 1, 1)
-
-
-def test_processes_show_each_others_counters(tmp_path: Path) -> None:
-    one, two = Metrics(tmp_path), Metrics(tmp_path)
-    for metrics, seconds in ((one, 0.0004), (two, 0.02), (two, 99.0)):
-        metrics.endpoint("reserve").count(201, seconds)
-    one.publish()
-    two.publish()
-    for metrics in (one, two):
-        samples = {
-            (sample.name, *sorted(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(metrics.render({}).decode())
-            for sample in family.samples
-        }
-        assert samples["holdfast_http_requests_total", ("endpoint", "reserve"), ("status", "201")] == 3
-        name = "holdfast_http_request_duration_seconds"
-        assert samples[f"{name}_bucket", ("endpoint", "reserve"), ("le", "0.0005")] == 1
-        assert samples[f"{name}_bucket", ("endpoint", "reserve"), ("le", "0.025")] == 2
-        assert samples[f"{name}_bucket", ("endpoint", "reserve"), ("le", "+Inf")] == 3
-        assert samples[f"{name}_sum", ("endpoint", "reserve")] == pytest.approx(99.0204)
 
 
 def test_the_access_log_names_requests_and_no_keys(shop: Shop) -> None:
