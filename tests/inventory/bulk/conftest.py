@@ -71,7 +71,7 @@ class Warehouse:
         return held.id
 
     async def flushed(self) -> None:
-        await self.inventory.committed((await self.inventory.engine.journal_state()).seq)
+        await self.inventory.caught_up()
 
     def sql(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(psycopg_url(self.database_url), autocommit=True) as connection:

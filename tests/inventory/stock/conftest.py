@@ -71,7 +71,7 @@ class Desk:
         held = await self.engine.reserve(lines, customer_id="cleo")
         result = await self.engine.execute(Confirm((split_id(held.id),), order))
         assert result.status == "ok"
-        await self.inventory.committed(result.seq)
+        await self.inventory.committed(result.seq, result.epoch)
 
     async def change(self, kind: Any, sku: str, units: int, **more: Any) -> tuple[Transaction, ...] | Approval:
         given = {"reason": "because", "actor": CLERK, **self._own_key(more)}
@@ -98,7 +98,7 @@ class Desk:
 
     async def settle(self) -> None:
         """Everything that happened up to now is in the ledger."""
-        await self.inventory.committed((await self.engine.journal_state()).seq)
+        await self.inventory.caught_up()
 
     def told(self) -> list[tuple[str, str]]:
         """(type, status) of what was announced, in order."""
