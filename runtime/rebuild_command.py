@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from runtime.command_line import WRONG_USE, load, running, told
+from runtime.command_line import REFUSED_BY_SERVICE, load, running, told
 from runtime.store import recovery_settings, urls_of
 from worker.recovery import Recovery
 
@@ -41,7 +41,7 @@ def rebuild(
                 f"by itself Holdfast would do: {verdict.action}{f' ({verdict.reason})' if verdict.reason else ''}"
             )
             if not yes and not typer.confirm("Rebuild Redis from the ledger?"):
-                raise typer.Exit(WRONG_USE)
+                raise typer.Exit(REFUSED_BY_SERVICE)
             admitted = recovery.rebuild("asked for by `holdfast rebuild`")
             typer.echo(f"done: Redis is open in epoch {admitted.epoch}")
         finally:
