@@ -55,12 +55,12 @@ def in_worlds(plan: Sequence[Planned]) -> list[list[Planned]]:
     """
     worlds: list[tuple[int, str, list[Planned]]] = []
     for level in dict.fromkeys(one.level for one in plan):
-        group: list[Planned] = []
-        groups = [group]
-        for one in (one for one in plan if one.level == level):
-            group.append(one)
-            if len(group) == RUNS_A_WORLD or ALL[one.fault].spoils:
-                group = []
-                groups.append(group)
-        worlds += [(turn, level, group) for turn, group in enumerate(groups) if group]
+        of_level = [one for one in plan if one.level == level]
+        groups = []
+        for begin in range(0, len(of_level), RUNS_A_WORLD):
+            share = of_level[begin : begin + RUNS_A_WORLD]
+            spoilers = [[one] for one in share if ALL[one.fault].spoils]
+            calm = [one for one in share if not ALL[one.fault].spoils]
+            groups += [calm + spoilers[0], *spoilers[1:]] if spoilers else [calm]
+        worlds += [(turn, level, group) for turn, group in enumerate(groups)]
     return [group for _, _, group in sorted(worlds, key=lambda world: world[0])]
