@@ -189,6 +189,18 @@ class Readiness(Struct, frozen=True):
     flusher: str
     epoch: int
     journal_lag_events: int | None
+    configuration: str = "ok"
+    """Of Redis: as a start would accept it."""
+    worker: str = "ok"
+    """This part and those below keep nothing from being served; somebody should look at them all the same."""
+    sweeper: str = "ok"
+    ledger: str = "ok"
+    back_pressure: str = "ok"
+    memory: str = "ok"
+    obstacles: list[str] = []
+    """Parts that keep requests from being served."""
+    degraded: list[str] = []
+    """Parts that are not `ok` although requests are served."""
 
 
 class Rates(Struct, frozen=True, kw_only=True):
