@@ -148,7 +148,7 @@ def _skus(glance: Glance, most: int, width: int) -> Table:
         sold.add_row(printable(busy.sku), f"{busy.per_minute:,.0f}")
     if glance.busiest == ():
         sold.add_row(Text("nothing", "dim"), "")
-    lost = _list("refused for lack of stock", "requests", "units")
+    lost = _list("lost demand", "requests", "units")
     for one in glance.pulse.lost_demand[:most]:
         lost.add_row(printable(one.sku), number(one.requests), number(one.units))
     if not glance.pulse.lost_demand:

@@ -1,0 +1,70 @@
+"""`holdfast products` and `stock`: the catalogue and the counters as the service has them, page after page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.command_line.conftest import Holdfast, one_line
+
+
+def test_a_product_is_made_looked_at_and_changed(holdfast: Holdfast, ask: Callable[..., Any]) -> None:
+    sku = "PROD 1"
+    made = holdfast.json("products", "set", sku, "--name", "Red mug", "-c", "kitchen", "--initial-stock", 7)
+    assert (made["sku"], made["name"], made["category"], made["status"]) == (sku, "Red mug", "kitchen", "active")
+    changed = holdfast.json("products", "set", sku, "--low-stock-threshold", 5, "--status", "inactive")
+    assert (changed["name"], changed["low_stock_threshold"], changed["status"]) == ("Red mug", 5, "inactive")
+    assert holdfast.json("products", "show", sku) == changed
+    assert ask("GET", f"/inventory/products/{sku}/status")["on_hand"] == 7
+    shown = one_line(holdfast.done("products", "show", sku))
+    assert "name Red mug category kitchen status inactive low below 5" in shown
+
+
+def test_what_makes_no_product(holdfast: Holdfast) -> None:
+    nameless = holdfast("products", "set", "PROD-NONE", "--category", "kitchen")
+    assert nameless.exit_code == 2
+    assert "give --name" in nameless.stderr
+    nothing = holdfast("products", "set", "PROD-NONE")
+    assert nothing.exit_code == 2
+    assert "nothing to set" in nothing.stderr
+    unknown = holdfast("products", "show", "PROD-NONE")
+    assert unknown.exit_code == 1
+    assert "unknown-sku" in unknown.stderr
+
+
+def test_a_list_is_paged_by_itself(holdfast: Holdfast) -> None:
+    for number in range(5):
+        holdfast.done("products", "set", f"PAGE-{number}", "--name", "Paged", "-c", "paged")
+    few = holdfast("products", "list", "-c", "paged", "--limit", 2)
+    assert [line.split()[0] for line in few.stdout.splitlines()] == ["sku", "PAGE-0", "PAGE-1"]
+    assert "only the first 2" in few.stderr
+    everything = holdfast("products", "list", "-c", "paged", "--all")
+    assert [line.split()[0] for line in everything.stdout.splitlines()[1:]] == [f"PAGE-{number}" for number in range(5)]
+    assert everything.stderr == ""
+    exact = holdfast("products", "list", "-c", "paged", "--limit", 5)
+    assert exact.stderr == ""
+    document = holdfast.json("products", "list", "-c", "paged", "--limit", 3)
+    assert [one["sku"] for one in document["items"]] == ["PAGE-0", "PAGE-1", "PAGE-2"]
+    assert document["more"] is True
+    assert holdfast.json("products", "list", "--search", "page-4")["items"][0]["sku"] == "PAGE-4"
+    empty = holdfast("products", "list", "-c", "no such")
+    assert (empty.exit_code, empty.stdout) == (0, "")
+    assert "no product is like that" in empty.stderr
+
+
+def test_stock_live_low_and_out(holdfast: Holdfast) -> None:
+    plenty, low, out = holdfast.sku(100), holdfast.sku(3, low_stock_threshold=5), holdfast.sku(0)
+    holdfast.done("reserve", f"{plenty}=40", "--customer", "ann", key="storefront")
+    shown = holdfast.done("stock", plenty, low, out)
+    rows = {line.split()[0]: line.split() for line in shown.splitlines()[1:]}
+    assert rows[plenty][1:5] == ["100", "40", "60", "IN_STOCK"]
+    assert rows[low][1:5] == ["3", "0", "3", "LOW_STOCK"]
+    assert rows[out][1:5] == ["0", "0", "0", "OUT_OF_STOCK"]
+    assert low in {one["sku"] for one in holdfast.json("stock", "--low")["items"]}
+    sold_out = {one["sku"] for one in holdfast.json("stock", "--out", "--all")["items"]}
+    assert out in sold_out
+    assert low not in sold_out
+    levels = {one["sku"]: one for one in holdfast.json("stock", "--all")["items"]}
+    assert levels[low]["on_hand"] == 3
+    assert holdfast("stock", plenty, "--low").exit_code == 2
+    assert holdfast("stock", plenty, "NO-SUCH-SKU").exit_code == 1
