@@ -13,7 +13,7 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
 from msgspec import Struct
@@ -51,6 +51,20 @@ def reserves(port: int, api_key: str, skus: int) -> Callable[[], bytes]:
         number = next(numbers)
         body = f'{{"customer_id":"customer-{number % 1_000_000:06d}","sku":"SKU-{number % skus:05d}","quantity":1}}'
         return f"{head}{number}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+    return make
+
+
+def confirms(port: int, api_key: str, durability: str, ids: Iterable[str]) -> Callable[[], bytes]:
+    """Makes requests: each the confirm of the next of `ids`; past the last one they are refused."""
+    tail = (
+        f"/confirm HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {api_key}\r\n"
+        f"Holdfast-Durability: {durability}\r\nContent-Length: 0\r\n\r\n"
+    )
+    left = iter(ids)
+
+    def make() -> bytes:
+        return f"POST /inventory/reserve/{next(left, 'none-is-left')}{tail}".encode()
 
     return make
 

@@ -32,6 +32,7 @@ BENCHMARKS: Final = (
     "redis_cpu",
     "engine_inprocess",
     "latency_half_peak",
+    "durability",
     "flusher",
     "million_holds",
     "memory_per_hold",

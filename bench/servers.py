@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGCONT, SIGTERM
@@ -48,14 +48,29 @@ def scratch_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def valkey(appendfsync: AppendFsync = "everysec", *, core: int = LOAD) -> Iterator[EmbeddedRedis]:
-    """An empty Valkey with an opened partition, AOF on.
+def replica_of(port: int, *, core: int = LOAD) -> Iterator[EmbeddedRedis]:
+    """A Valkey that follows the one which listens on this port of 127.0.0.1."""
+    with scratch_folder() as folder:
+        server = EmbeddedRedis(folder, extra=["auto-aof-rewrite-percentage 0", f"replicaof 127.0.0.1 {port}"])
+        with on_core(core):
+            server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextmanager
+def valkey(
+    appendfsync: AppendFsync = "everysec", *, core: int = LOAD, extra: Sequence[str] = ()
+) -> Iterator[EmbeddedRedis]:
+    """An empty Valkey with an opened partition, AOF on. `extra`: configuration lines.
 
     The append-only file is never rewritten meanwhile: a rewrite that falls into one side's turn would be measured as
     that side's cost.
     """
     with scratch_folder() as folder:
-        server = EmbeddedRedis(folder, appendfsync=appendfsync, extra=["auto-aof-rewrite-percentage 0"])
+        server = EmbeddedRedis(folder, appendfsync=appendfsync, extra=["auto-aof-rewrite-percentage 0", *extra])
         with on_core(core):
             server.start()
         try:

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from bench.cores import LOAD, on_core
-from bench.generator import Generator, hellos, reserves
+from bench.generator import Generator, confirms, hellos, reserves
 
 CONNECTIONS: Final = 64
 _SCRIPTS: Final = Path(__file__).parent / "load"
@@ -73,6 +73,13 @@ def reserve(port: int, seconds: float, api_key: str, skus: int) -> Load:
     if not is_there():
         return _our_own(port, seconds, reserves(port, api_key, skus))
     return _run("reserve.lua", port, seconds, [api_key, str(skus), secrets.token_hex(6)])
+
+
+def confirm(port: int, seconds: float, api_key: str, durability: str, ids: Path) -> Load:
+    """POST /inventory/reserve/{id}/confirm with a durability; `ids` has more reservation ids than will be asked for."""
+    if not is_there():
+        return _our_own(port, seconds, confirms(port, api_key, durability, ids.read_text().split()))
+    return _run("confirm.lua", port, seconds, [api_key, durability, str(ids)])
 
 
 def _run(script: str, port: int, seconds: float, arguments: list[str]) -> Load:

@@ -23,6 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from engine.admission import ANY_SERVER, Admission
+from engine.awaited import AwaitedNotice
 from engine.batcher import Batcher, BatcherSettings, OnReply
 from engine.commands import (
     Amend,
@@ -132,6 +133,7 @@ class Engine:
         self._replicated = replicated
         self._redis = redis
         self._keys = partition_keys(0)
+        self._awaited = AwaitedNotice(redis, self._keys)
 
     @classmethod
     async def connect(cls, url: str, settings: EngineSettings | None = None, *, patient: bool = False) -> Engine:
@@ -170,6 +172,7 @@ class Engine:
         await self._batcher.close()
         if self._replicated is not None:
             await self._replicated.close()
+        await self._awaited.close()
         await self._redis.aclose()
 
     @property
@@ -357,6 +360,10 @@ class Engine:
         # What was read may have been another server's by then, or half wiped.
         self._require_admitted()
         return levels
+
+    def ledger_awaited(self) -> None:
+        """Tell the flusher that somebody begins to wait for the ledger. Returns at once, and costs next to nothing."""
+        self._awaited.give()
 
     def store_reader(self) -> StoreReader:
         """What an audit reads with: everything in chunks, each at a known sequence number."""

@@ -67,6 +67,10 @@ class JournalReader:
         """True while a recovery is at work (engine/fenced.py)."""
         return bool(self._redis.hexists(self._keys.meta, "fence"))
 
+    def awaited(self) -> bool:
+        """True while somebody waits for the ledger (engine/awaited.py)."""
+        return bool(self._redis.exists(self._keys.awaited))
+
     def oldest_after(self, stream_id: str) -> int | None:
         """When the first entry after `stream_id` was written, Unix ms of the server; None when there is none."""
         entries = cast("Any", self._redis.xrange(self._keys.journal, min=f"({stream_id}", count=1))

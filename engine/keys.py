@@ -29,6 +29,8 @@ class PartitionKeys(Struct, frozen=True):
     """hash: epoch, seq, last_now_ms, schema, partitions."""
     pulse: str
     """hash with TTL: a process -> what it counts and how it is, renewed each second; see engine/pulse_board.py."""
+    awaited: str
+    """string with TTL: somebody waits for the ledger, so that the flusher does not rest; see engine/awaited.py."""
     record_prefix: str
     """string with TTL: prefix + 24 hex of an id -> the record of a reservation or of an adjustment."""
 
@@ -47,6 +49,7 @@ def partition_keys(partition: int) -> PartitionKeys:
         journal=tag + "journal",
         meta=tag + "meta",
         pulse=tag + "pulse",
+        awaited=tag + "awaited",
         record_prefix=tag + "r:",
     )
 

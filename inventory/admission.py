@@ -25,5 +25,5 @@ def follow(admission: Admission, state: PartitionState) -> None:
 
 
 def watermark_of(engine: Engine, database_url: str) -> Watermark:
-    """A watermark that keeps `engine` on what is admitted, from its `start` on."""
-    return Watermark(database_url, partial(follow, engine.admission))
+    """A watermark that keeps `engine` on what is admitted, from its `start` on, and has the flusher hurry for waits."""
+    return Watermark(database_url, partial(follow, engine.admission), engine.ledger_awaited)

@@ -78,11 +78,15 @@ class Watermark:
     """Use: `start`, then `reached` or `watch`, finally `close`. All from one event loop.
 
     `on_state` is told what is admitted (persistence/queries/partition_state.py): at the start, and at each change. It
-    rides on the same connection, so that a process needs only one to hear everything.
+    rides on the same connection, so that a process needs only one to hear everything. `on_wait` is called whenever
+    somebody begins to wait: whoever can make the flusher hurry does it there.
     """
 
-    def __init__(self, database_url: str, on_state: OnState | None = None) -> None:
+    def __init__(
+        self, database_url: str, on_state: OnState | None = None, on_wait: Callable[[], None] | None = None
+    ) -> None:
         self._on_state = on_state
+        self._on_wait = on_wait
         self._url = psycopg_url(database_url)
         self._log = structlog.get_logger("persistence.watermark")
         self._lines: dict[int, _Line] = {}
@@ -140,6 +144,8 @@ class Watermark:
         if line.reached >= (epoch, seq):
             on_reached(line.reached[0] == epoch)
             return
+        if self._on_wait is not None:
+            self._on_wait()
         waiter = _Waiter(on_reached)
         heapq.heappush(line.heap, (epoch, seq, next(self._numbers), waiter))
         waiter.timer = asyncio.get_running_loop().call_later(timeout_s, self._give_up, line, waiter)

@@ -19,6 +19,7 @@ _TYPES = {
     _KEYS.journal: "stream",
     _KEYS.meta: "hash",
     _KEYS.pulse: "hash",
+    _KEYS.awaited: "string",
 }
 _RECORD = re.compile(re.escape(_KEYS.record_prefix) + r"[0-9a-f]{24}\Z")
 
@@ -39,7 +40,7 @@ def leaked_keys(client: redis.Redis, allowed: Iterable[str] = ()) -> list[str]:
         if key in _TYPES:
             if kind != _TYPES[key]:
                 leaks.append(f"{key} is a {kind}, not a {_TYPES[key]}")
-            if key == _KEYS.pulse and client.pttl(raw) == -1:
+            if key in {_KEYS.pulse, _KEYS.awaited} and client.pttl(raw) == -1:
                 leaks.append(f"{key} has no TTL")
         elif _RECORD.match(key):
             if kind != "string":

@@ -50,7 +50,8 @@ class FlusherSettings(Struct, frozen=True):
     """Name of this process in `flusher_status`."""
     tick_ms: int = 10
     """Least time between the starts of two flushes unless a full one waits: what a commit costs is shared by all
-    events that came in the meantime. An event that comes while nothing happens is flushed at once."""
+    events that came in the meantime. An event that comes while nothing happens is flushed at once, and all of them
+    while somebody waits for the ledger: what comes during one commit shares the next."""
     read_entries: int = 64
     """Entries (batches) in one XREAD: an answer should not hold Redis for long."""
     flush_events: int = 10_000
@@ -230,7 +231,8 @@ class Flusher:
         entries = [read_entry(stream_id, raw) for stream_id, raw in found]
         events = _count(entries)
         rest_s = self._flush_started + settings.tick_ms / 1000 - time.monotonic()
-        if rest_s > 0 and len(found) < settings.read_entries and events < settings.flush_events:
+        small = len(found) < settings.read_entries and events < settings.flush_events
+        if rest_s > 0 and small and not self._reader.awaited():
             self._stop.wait(rest_s)
         while events < settings.flush_events:
             found = self._reader.read(found[-1][0], settings.read_entries, 0)

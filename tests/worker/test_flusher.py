@@ -7,6 +7,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import redis
+from msgspec import structs
+
+from engine import Engine
+from engine.journal import JournalReader
+from engine.keys import partition_keys
+from inventory.admission import watermark_of
 from tests.waiting import wait_until
 from tests.worker.conftest import QUICK, Rows, RunningFlusher
 from tests.worker.handmade_journal import HandmadeJournal
@@ -191,3 +198,33 @@ def test_the_commit_is_announced(
         row = listening.execute("SELECT stream_id FROM journal_cursors").fetchone()
     assert row is not None
     assert heard.payload == f"0:1:1:{row[0]}"
+
+
+NEVER_MS = 600_000
+"""A tick that no test waits for."""
+
+
+def test_it_does_not_rest_while_somebody_waits_for_the_ledger(
+    journal: HandmadeJournal, start_flusher: Start, redis_client: redis.Redis, rows: Rows
+) -> None:
+    redis_client.set(partition_keys(0).awaited, b"1", px=NEVER_MS)
+    start_flusher(structs.replace(QUICK, tick_ms=NEVER_MS))
+    for seq in range(1, 6):
+        journal.adjust({"MUG": 1})
+        journal.flush()
+        wait_until(lambda seq=seq: rows.seq() == seq, 30, f"event {seq} to be flushed")
+
+
+async def test_a_wait_for_the_ledger_says_so(
+    engine: Engine, redis_client: redis.Redis, database_url: str, eventually: Callable[..., Any]
+) -> None:
+    watermark = watermark_of(engine, database_url)
+    await watermark.start()
+    reader = JournalReader(redis_client, 0)
+    assert await watermark.reached(0, *watermark.position(0), 0.0)
+    assert not reader.awaited()
+
+    assert not await watermark.reached(0, engine.epoch, 1_000, 0.01)
+
+    await eventually(reader.awaited, 30)
+    await watermark.close()
