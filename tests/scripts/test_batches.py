@@ -45,6 +45,20 @@ def test_a_command_sees_those_before_it(machine: Machine) -> None:
     assert machine.counters("A") == (5, 2)
 
 
+def test_the_first_hold_of_a_batch_ends_in_it_and_the_others_keep_their_deadlines(shop: Machine) -> None:
+    first, second, third = (
+        shop.reserving("A=1", ttl_ms=minutes * MINUTE_MS, base=shop.base()) for minutes in (1, 2, 3)
+    )
+
+    results = shop.run(first, second, third, Release(first.base, START_MS, "shop", "shop"))
+
+    assert [result.status for result in results] == ["ok"] * 4
+    assert shop.deadlines() == {
+        member(results[1]): START_MS + 2 * MINUTE_MS,
+        member(results[2]): START_MS + 3 * MINUTE_MS,
+    }
+
+
 def test_a_hold_that_began_and_ended_in_one_batch_leaves_no_deadline(shop: Machine) -> None:
     base = shop.base()
 
@@ -169,6 +183,16 @@ def test_the_servers_clock_is_read(redis_client: redis.Redis) -> None:
 
     before = seconds * 1000 + micros // 1000
     assert before <= result.now_ms < before + 10_000
+
+
+def test_the_clock_is_never_ahead_of_the_servers(redis_client: redis.Redis) -> None:
+    machine = Machine(redis_client)
+    machine.clock_ms = None
+
+    for number in range(100):
+        told_ms = machine.stock(f"S{number}", 1).now_ms
+        seconds, micros = redis_client.time()  # type: ignore[misc]
+        assert told_ms <= seconds * 1000 + micros // 1000
 
 
 def test_the_clock_never_goes_back(shop: Machine) -> None:

@@ -269,6 +269,13 @@ def test_partial_of_enough_is_the_whole(shop: Machine) -> None:
     assert held.reservations[0].lines == (("A", 3),)
 
 
+def test_partial_of_the_very_last_unit(shop: Machine) -> None:
+    shop.reserve("A=9")
+
+    assert shop.reserve("A=3", partial=True).reservations[0].lines == (("A", 1),)
+    assert shop.counters("A") == (10, 10)
+
+
 def test_partial_of_nothing_is_a_shortage(shop: Machine) -> None:
     shop.reserve("A=10")
 
