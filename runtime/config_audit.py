@@ -25,9 +25,12 @@ class Finding(Struct, frozen=True):
     found: str
     wanted: str
     why: str
+    fix: str = ""
+    """What to run on that server, commands separated by `; `; or in words, where no command can do it."""
 
     def __str__(self) -> str:
-        return f"{self.setting} is {self.found}, wanted {self.wanted}: {self.why}"
+        told = f"{self.setting} is {self.found}, wanted {self.wanted}: {self.why}"
+        return f"{told}. To put it right: {self.fix}" if self.fix else told
 
 
 class ServerReport(Struct, frozen=True):
@@ -67,8 +70,8 @@ def audit_redis(client: redis.Redis, durability: Durability) -> ServerReport:
     configuration, readable = _configuration(client, info)
     findings: list[Finding] = []
 
-    def refuse(setting: str, found: object, wanted: str, why: str) -> None:
-        findings.append(Finding("refuse", setting, str(found), wanted, why))
+    def refuse(setting: str, found: object, wanted: str, why: str, fix: str = "") -> None:
+        findings.append(Finding("refuse", setting, str(found), wanted, why, fix))
 
     def warn(setting: str, found: object, wanted: str, why: str) -> None:
         findings.append(Finding("warn", setting, str(found), wanted, why))
@@ -79,15 +82,25 @@ def audit_redis(client: redis.Redis, durability: Durability) -> ServerReport:
     if info.get("redis_mode") == "sentinel":
         refuse("mode", "sentinel", "a data server", "a sentinel holds no data")
     if info.get("role") in ("slave", "replica"):
-        refuse("replicaof", "set", "none", "a replica takes no writes")
+        primary = f"{info.get('master_host', 'its host')}:{info.get('master_port', 'its port')}"
+        refuse(
+            "replicaof",
+            "set",
+            "none",
+            "a replica takes no writes",
+            f"name its primary, {primary}, in HOLDFAST_REDIS_URL",
+        )
     if int(info.get("cluster_enabled", 0)) == 1:
-        refuse("cluster-enabled", "yes", "no", "one partition lives on one server; redirects are not followed")
+        fix = "use a server that was started without cluster-enabled"
+        refuse("cluster-enabled", "yes", "no", "one partition lives on one server; redirects are not followed", fix)
 
     policy = configuration.get("maxmemory-policy")
     if policy is not None and policy != "noeviction":
-        refuse("maxmemory-policy", policy, "noeviction", "an evicted hold is stock that is sold twice or never")
+        why = "an evicted hold is stock that is sold twice or never"
+        refuse("maxmemory-policy", policy, "noeviction", why, _set("maxmemory-policy", "noeviction"))
     if configuration.get("appendonly") == "no":
-        refuse("appendonly", "no", "yes", "without the append-only file a restart forgets acknowledged holds")
+        why = "without the append-only file a restart forgets acknowledged holds"
+        refuse("appendonly", "no", "yes", why, _set("appendonly", "yes"))
     else:
         _audit_fsync(configuration, durability, findings)
     if info.get("aof_last_write_status", "ok") != "ok":
@@ -121,9 +134,9 @@ def audit_postgres(connection: psycopg.Connection[Any], durability: Durability) 
     for setting in ("fsync", "full_page_writes", "synchronous_commit"):
         if _show(connection, setting) == "off":
             severity: Literal["refuse", "warn"] = "refuse" if durability == "ledger" else "warn"
-            findings.append(
-                Finding(severity, setting, "off", "on", "a power cut may take ledger rows that were committed")
-            )
+            why = "a power cut may take ledger rows that were committed"
+            fix = f"ALTER SYSTEM SET {setting} = on; SELECT pg_reload_conf()"
+            findings.append(Finding(severity, setting, "off", "on", why, fix))
     return ServerReport(f"PostgreSQL {major}.{minor}", tuple(findings))
 
 
@@ -138,14 +151,21 @@ def _audit_fsync(configuration: Mapping[str, str], durability: Durability, findi
     policy = configuration.get("appendfsync")
     if policy == "no":
         why = "the operating system decides when acknowledged holds reach the disk"
-        findings.append(Finding("refuse", "appendfsync", "no", "everysec or always", why))
+        fix = _set("appendfsync", "always" if durability == "fsync" else "everysec")
+        findings.append(Finding("refuse", "appendfsync", "no", "everysec or always", why, fix))
     elif policy == "everysec" and durability == "fsync":
         why = "HOLDFAST_DURABILITY=fsync promises that nothing is lost in a power cut"
-        findings.append(Finding("refuse", "appendfsync", "everysec", "always", why))
+        findings.append(Finding("refuse", "appendfsync", "everysec", "always", why, _set("appendfsync", "always")))
     if configuration.get("no-appendfsync-on-rewrite") == "yes":
         why = "while the file is rewritten nothing is synced"
         severity: Literal["refuse", "warn"] = "refuse" if durability == "fsync" else "warn"
-        findings.append(Finding(severity, "no-appendfsync-on-rewrite", "yes", "no", why))
+        fix = _set("no-appendfsync-on-rewrite", "no")
+        findings.append(Finding(severity, "no-appendfsync-on-rewrite", "yes", "no", why, fix))
+
+
+def _set(setting: str, value: str) -> str:
+    """The commands that set it now and for later starts."""
+    return f"CONFIG SET {setting} {value}; CONFIG REWRITE"
 
 
 def _configuration(client: redis.Redis, info: Mapping[str, Any]) -> tuple[dict[str, str], bool]:

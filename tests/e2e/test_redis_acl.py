@@ -47,6 +47,7 @@ def test_a_whole_service_with_the_documented_users(make_redis: Callable[..., Emb
         try:
             up.wait_until_ready()
             _use(up, admin)
+            _rebuild(up, admin)
             refused = [{k: v for k, v in _text(entry).items() if k in {"reason", "object", "username", "context"}}
                        for entry in admin.execute_command("ACL", "LOG", "100")]  # fmt: skip
             assert not refused, refused
@@ -88,6 +89,17 @@ def _use(up: Up, admin: redis.Redis) -> None:
     wait_until(lambda: _planned(admin), 60, "the schedules are declared")
     for client in (shop, office):
         client.close()
+
+
+def _rebuild(up: Up, admin: redis.Redis) -> None:
+    """Redis is emptied: the scripts of a rebuild run as the same user."""
+    with up.client("admin") as office:
+        before = office.get("/inventory/products/mug/status").json()
+        admin.flushdb()
+        wait_until(lambda: "Redis is rebuilt" in up.output, 60, "the rebuild")
+        wait_until(lambda: office.get("/readyz").status_code == 200, 60, "readiness")
+        after = office.get("/inventory/products/mug/status").json()
+        assert {**after, "as_of": ""} == {**before, "as_of": ""}
 
 
 def _planned(admin: redis.Redis) -> int:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import psycopg
 import pytest
 import redis
 
+from persistence.migrate import upgrade
 from runtime.config_audit import ConfigurationRefused, Durability, audit_postgres, audit_redis, require
 from runtime.embedded_postgres import EmbeddedPostgres
 from runtime.embedded_redis import EmbeddedRedis
+from runtime.settings import load_settings
+from runtime.store import open_store
+from tests.waiting import wait_until
 
 
 def test_the_embedded_servers_pass(redis_server: EmbeddedRedis, make_postgres: Callable[..., EmbeddedPostgres]) -> None:
@@ -29,6 +33,51 @@ def test_the_embedded_servers_pass(redis_server: EmbeddedRedis, make_postgres: C
 def test_the_embedded_server_of_durability_fsync_passes(make_redis: Callable[..., EmbeddedRedis]) -> None:
     with make_redis(appendfsync="always").client() as client:
         assert audit_redis(client, "fsync").findings == ()
+
+
+SETTINGS = ("maxmemory-policy", "appendonly", "appendfsync")
+LEVELS: tuple[Durability, ...] = get_args(Durability)
+# A start at level `ledger` needs a Postgres that syncs, of its own: once is enough, the rules for Redis are the same.
+STARTS = [(setting, level) for setting in SETTINGS for level in LEVELS if level != "ledger"] + [
+    ("appendonly", "ledger")
+]
+
+
+@pytest.mark.parametrize(("setting", "durability"), STARTS)
+def test_no_level_starts_on_a_redis_that_forgets_and_the_remedy_is_one(
+    make_redis: Callable[..., EmbeddedRedis],
+    make_postgres: Callable[..., EmbeddedPostgres],
+    database_url: str,
+    setting: str,
+    durability: Durability,
+) -> None:
+    """A start is refused by name; what the message says to run, run as it stands there, is enough, also for later."""
+    bad = {"maxmemory-policy": "allkeys-lfu", "appendonly": "no", "appendfsync": "no"}[setting]
+    replicas = {"replicas": 1} if durability == "replicated" else {}
+    server = make_redis(extra=[f"{setting} {bad}"])
+    if durability == "ledger":
+        database_url = make_postgres(fsync="on", full_page_writes="on").url
+        upgrade(database_url)
+    settings = load_settings(redis_url=server.url, database_url=database_url, durability=durability, **replicas)
+    with pytest.raises(ConfigurationRefused) as refused:
+        open_store(settings, None, migrate=False)
+    (finding,) = [one for one in refused.value.findings if one.setting == setting]
+    assert f"{setting} is {bad}, wanted" in str(refused.value)
+    assert f"To put it right: CONFIG SET {setting} " in str(refused.value)
+    with server.client() as client:
+        for command in finding.fix.split("; "):
+            client.execute_command(*command.split())
+        if setting == "appendonly":
+            wait_until(lambda: not client.info("persistence")["aof_rewrite_in_progress"], 30, "the append-only file")
+        assert setting not in {one.setting for one in audit_redis(client, durability).findings}
+    kept = [line for line in (server.folder / "redis.conf").read_text().splitlines() if line.startswith(f"{setting} ")]
+    assert all(bad not in line.split() for line in kept), kept
+
+
+def test_a_start_on_a_replica_names_its_primary(make_redis: Callable[..., EmbeddedRedis], database_url: str) -> None:
+    server = make_redis(extra=["replicaof 10.11.12.13 6380"])
+    with pytest.raises(ConfigurationRefused, match=r"name its primary, 10\.11\.12\.13:6380, in HOLDFAST_REDIS_URL"):
+        open_store(load_settings(redis_url=server.url, database_url=database_url), None, migrate=False)
 
 
 @pytest.mark.parametrize(
@@ -108,9 +157,19 @@ def test_a_postgres_that_forgets_is_refused_for_ledger_and_told_otherwise(
     make_postgres: Callable[..., EmbeddedPostgres], setting: str
 ) -> None:
     server = make_postgres(**{"fsync": "on", "full_page_writes": "on", setting: "off"})
-    with psycopg.connect(server.url) as connection:
-        assert [finding.setting for finding in audit_postgres(connection, "ledger").refusals] == [setting]
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        (refusal,) = audit_postgres(connection, "ledger").refusals
+        assert refusal.setting == setting
         assert [finding.setting for finding in audit_postgres(connection, "journal").warnings] == [setting]
+        # What the message says to run, run as it stands there, is enough.
+        for statement in refusal.fix.split("; "):
+            connection.execute(statement.encode())
+
+    def put_right() -> bool:
+        with psycopg.connect(server.url) as connection:
+            return audit_postgres(connection, "ledger").findings == ()
+
+    wait_until(put_right, 30, "the setting to be read again")
 
 
 def test_a_read_only_postgres_is_refused(make_postgres: Callable[..., EmbeddedPostgres]) -> None:
