@@ -19,7 +19,7 @@ from api.console import assets
 from api.console.access import NotOurForm, SignInNeeded, Visit, wants_json
 from api.console.assets import Assets
 from api.console.live import LiveDesk
-from api.console.pages import PAGES
+from api.console.pages import PAGES, sign_in
 from api.console.rendering import make_environment
 from api.console.sessions import PATH, Sessions
 from api.hot import asgi
@@ -56,7 +56,7 @@ class Console:
 
     def __init__(self, services: Services, fleet: FleetReader, feed: EventFeed, limiter: RateLimiter | None) -> None:
         self._app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-        state = self._app.state
+        state = self.state = self._app.state
         state.services = services
         state.feed = feed
         state.limiter = limiter
@@ -64,6 +64,7 @@ class Console:
         state.templates = make_environment(state.assets)
         state.sessions = Sessions(services.database)
         state.live = LiveDesk(services, fleet)
+        state.guesses = sign_in.Guesses()
         self._app.include_router(assets.router)
         for module in PAGES:
             self._app.include_router(module.router)
@@ -151,7 +152,7 @@ def _answer(request: Request, problem: Problem) -> Response:
         document = {**problem.document(), "detail": told(problem)}
         return Response(msgspec.json.encode(document), status, headers, PROBLEM_JSON.decode())
     visit: Visit | None = getattr(request.state, "visit", None)
-    context: dict[str, Any] = {"status": status, "problem": problem, "told": told(problem)}
+    context: dict[str, Any] = {"problem": problem, "told": told(problem)}
     if visit is not None:
         answer = visit.page("error.html", "", problem.kind.title, status, **context)
     else:

@@ -64,7 +64,7 @@ async def sign_in(request: Request) -> Response:
     form = await read_form(request)
     to = own_path(form.fields.get("next", PATH))
     address = request.client.host if request.client else ""
-    guesses: Guesses = _guesses(request)
+    guesses: Guesses = request.app.state.guesses
     wait_s = guesses.wait_s(address)
     if wait_s > 0:
         answer = _form(request, to, 429, f"Too many wrong keys. Try again in {round(wait_s) + 1} seconds.")
@@ -108,14 +108,6 @@ def own_path(to: str) -> str:
     if (to == PATH or to.startswith((f"{PATH}/", f"{PATH}?"))) and to.isascii() and to.isprintable() and "\\" not in to:
         return to
     return PATH
-
-
-def _guesses(request: Request) -> Guesses:
-    state = request.app.state
-    if not hasattr(state, "guesses"):
-        state.guesses = Guesses()
-    guesses: Guesses = state.guesses
-    return guesses
 
 
 def _form(request: Request, to: str, status: int = 200, error: str = "") -> Response:
