@@ -17,14 +17,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Page
 
 from runtime.embedded_postgres import EmbeddedPostgres
 from runtime.embedded_redis import EmbeddedRedis
 from tests.console.browser import HOW_TO_GET_ONE, BrowserThread, chromium_path
-from tests.console.visitors import Visitors
+from tests.console.stocked import Stocked
+from tests.console.visitors import COOKIE, Visitors, sign_in_cookie
 from tests.console.worked_service import WorkedService
+from tests.http.running import KEYS
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -72,3 +75,26 @@ def visit(service: WorkedService, browser: BrowserThread) -> Iterator[Callable[.
     yield visitors.visit
     errors = browser.run(visitors.leave)
     assert not errors, "the browser complained:\n" + "\n".join(errors)
+
+
+@pytest.fixture(scope="session")
+def stock(service: WorkedService) -> Iterator[Stocked]:
+    stocked = Stocked(service.address("protocol"), KEYS)
+    yield stocked
+    stocked.close()
+
+
+@pytest.fixture
+def client(service: WorkedService) -> Iterator[Callable[[str], httpx.Client]]:
+    address = service.address("protocol")
+    made: list[httpx.Client] = []
+
+    def signed_in(role: str) -> httpx.Client:
+        cookies = httpx.Cookies()
+        cookies.set(COOKIE, sign_in_cookie(address, KEYS[role]), path="/console")
+        made.append(httpx.Client(base_url=address, cookies=cookies, timeout=60, trust_env=False))
+        return made[-1]
+
+    yield signed_in
+    for one in made:
+        one.close()
