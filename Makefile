@@ -13,9 +13,12 @@ ARGS ?=
 # How many faults `make torture` runs, and how long `make soak` lasts.
 RUNS ?= 60
 MINUTES ?= 10
+# How many commands `make model` compares, and which promise `make promise` tries.
+STEPS ?= 2000000
+NAME ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test check lint types imports lua-lint contract audit-deps planted mutants torture soak demo bench lock clean
+.PHONY: help install up test check lint types imports lua-lint contract audit-deps planted mutants model torture soak promise demo bench lock clean
 
 help: ## list the targets
 	@echo "Holdfast: an inventory reservation engine. Targets:"
@@ -63,11 +66,17 @@ planted: $(STAMP) ## plant each of our known bugs in a copy of the project: a te
 mutants: $(STAMP) ## try every small change to the Lua state machine against its tests (ARGS="--sample 200 --seed 1")
 	$(BIN)/python -m tests.mutants $(ARGS)
 
+model: $(STAMP) ## the engine against a plain model in Python, STEPS=2000000 random commands
+	$(BIN)/python -m tests.model --steps $(STEPS) $(ARGS)
+
 torture: $(STAMP) ## faults against real services, each judged; RUNS=1200 for a long one, ARGS="--list" for the list
 	$(BIN)/python -m tests.torture --runs $(RUNS) $(ARGS)
 
 soak: $(STAMP) ## one service under load, a fault every 20 s, for MINUTES=10: promises kept, memory flat
 	$(BIN)/python -m tests.torture.soak --minutes $(MINUTES) $(ARGS)
+
+promise: $(STAMP) ## run the tests that a promise stands on: NAME=never-oversold; without NAME, list them
+	$(BIN)/python -m tests.promises $(NAME)
 
 demo: $(STAMP) ## play the sample of a real shop's orders through a throw-away service, then hold it against the file
 	$(BIN)/holdfast replay --embedded $(ARGS)
