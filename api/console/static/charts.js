@@ -10,11 +10,11 @@ function draw(name, attributes, text) {
   return element;
 }
 
-/** A round number at or above `value`: 1, 2 or 5 times a power of ten. */
+/** A round number at or above `value`. */
 export function roundUp(value) {
   if (value <= 0) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((times) => times * power).find((bound) => bound >= value);
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((times) => times * power).find((bound) => bound >= value);
 }
 
 /** How moments are written below a chart that spans `spanMs`. */
@@ -48,7 +48,7 @@ export function chart(place, { series = [], columns = null, fromMs, toMs, floor 
     svg.append(draw("text", { x: left - 6, y: at + 4, "text-anchor": "end" }, numbers.format(most * part)));
   }
   const format = timeText(spanMs);
-  const marks = width < 420 ? 2 : 4;
+  const marks = width < 330 ? 1 : width < 640 ? 2 : 4;
   for (let mark = 0; mark <= marks; mark += 1) {
     const ms = fromMs + (spanMs * mark) / marks;
     const anchor = mark === 0 ? "start" : mark === marks ? "end" : "middle";

@@ -27,6 +27,7 @@ function show() {
   const curve = [[fromMs, 0]];
   for (const [ms, , , units] of course.columns) {
     if (ms + course.step_ms < fromMs) continue;
+    curve.push([Math.max(fromMs, ms), sold]); // flat where nothing was sold
     sold += units;
     curve.push([Math.min(at, ms + course.step_ms), sold]);
   }

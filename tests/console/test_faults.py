@@ -1,0 +1,86 @@
+"""The console while Redis or Postgres is away: it says so, changes nothing, and goes on without a new sign-in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from api.console.live import Tick
+from persistence.migrate import upgrade
+from runtime.embedded_postgres import EmbeddedPostgres
+from runtime.embedded_redis import EmbeddedRedis
+from tests.console.form_client import FormClient
+from tests.console.stocked import Stocked
+from tests.console.worked_service import WorkedService
+from tests.http.running import KEYS
+
+
+@pytest.fixture
+def servers(make_redis: Callable[..., EmbeddedRedis], make_postgres: Callable[..., EmbeddedPostgres]) -> Any:
+    redis, postgres = make_redis(), make_postgres()
+    postgres.create_database("shop")
+    upgrade(postgres.database_url("shop"))
+    service = WorkedService(redis.url, postgres.database_url("shop"))
+    service.start()
+    yield redis, postgres, service
+    service.stop()
+
+
+def trouble(client: FormClient, part: str) -> str:
+    """What the next tick says of a part of the service."""
+    with client.http.stream("GET", "/console/live") as stream:
+        for line in stream.iter_lines():
+            if line.startswith("data:"):
+                figures = msgspec.json.decode(line[5:], type=Tick).figures
+                assert figures is not None
+                return figures.trouble[part]
+    raise AssertionError("the stream ended")
+
+
+def test_away_and_back(servers: Any, wait_until: Any) -> None:
+    redis, postgres, service = servers
+    address = service.address("protocol")
+    shop = Stocked(address, KEYS)
+    sku = shop.product(stock=10)
+    client = FormClient(address, "operator")
+    fields = {**client.secrets(f"/console/products/{sku}"), "kind": "receive", "quantity": "5", "reason": "delivery"}
+    assert trouble(client, "postgres") == ""
+
+    postgres.kill()
+    wait_until(lambda: trouble(client, "postgres"), timeout_s=30, what="the console to say that Postgres is away")
+    overview = client.get("/console")
+    assert overview.status_code == 200, "who was signed in still is, and sees what is the matter"
+    assert client.get("/console/stock").status_code == 503
+    assert int(client.get("/console/stock").headers["retry-after"]) > 0
+    answer = client.http.post(f"/console/products/{sku}/change", data=fields, headers={"accept": "application/json"})
+    assert answer.status_code == 503
+    stranger = FormClient(address, None)
+    assert stranger.http.post("/console/sign-in", data={"key": KEYS["admin"]}).status_code == 503
+    stranger.http.cookies.set("holdfast_session", "x" * 43, path="/console")
+    assert stranger.get("/console/stock").status_code == 503, "nobody can tell who this is"
+    postgres.start()
+    wait_until(lambda: client.get("/console/stock").status_code == 200, timeout_s=60, what="the list to be back")
+
+    redis.kill()
+    wait_until(lambda: trouble(client, "redis"), timeout_s=30, what="the console to say that Redis is away")
+    assert client.get("/console").status_code == 200
+    for path in ("/console/stock", f"/console/products/{sku}", f"/console/flash-sale?sku={sku}"):
+        assert client.get(path).status_code == 503, path
+    assert client.http.post(f"/console/products/{sku}/change", data=fields).status_code == 503
+    redis.start()
+    wait_until(lambda: client.get("/console/stock").status_code == 200, timeout_s=60, what="the counters to be back")
+
+    # The form that was sent in vain, twice, is one change once it gets through.
+    def received() -> bool:
+        return client.http.post(f"/console/products/{sku}/change", data=fields).status_code == 303
+
+    wait_until(received, timeout_s=60, what="the change to be made")
+    assert received()
+    (level,) = service.run(lambda: service.services.engine.stock_levels([sku]))
+    assert level.on_hand == 15
+    for one in (client, stranger):
+        one.http.close()
+    shop.close()
