@@ -43,6 +43,7 @@ BENCHMARKS: Final = (
     "reconciliation",
     "rebuild",
     "event_readers",
+    "console",
 )
 
 ROOT: Final = Path(__file__).resolve().parent.parent

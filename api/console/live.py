@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/console", include_in_schema=False)
 logger = structlog.get_logger("holdfast.api")
 
-TICK_S: Final = 1.0
+TICK_S: Final = 0.75
+"""Between two looks: with what a look takes, a change is on the screen within a second."""
 MOST_SKUS: Final = 200
 """On one page."""
 LOOK_AT_SESSION_S: Final = 3.0
