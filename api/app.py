@@ -244,6 +244,8 @@ def _cold_app(services: Services, metrics: Metrics, pulse: PulseWriter, close_ho
         description=f"Inventory reservations that never oversell. Send your key ({MIN_KEY_LENGTH}+ characters) as "
         "`Authorization: Bearer <key>`. Errors are `application/problem+json` with a stable `code`.",
         lifespan=lifespan,
+        # Its own spans would stand beside ours, and know nothing of the hot path.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

@@ -17,7 +17,8 @@ def job_families(found: JobsReport) -> list[Metric]:
     """The families of one report."""
 
     def family(name: str, text: str) -> GaugeMetricFamily:
-        return GaugeMetricFamily(f"holdfast_job_{name}", text, labels=["job"])
+        # Not `job`: that label is Prometheus' own.
+        return GaugeMetricFamily(f"holdfast_job_{name}", text, labels=["task"])
 
     healthy = family("healthy", "0 when the last run failed, was killed or lost, or the next one is overdue")
     started = family("last_start_timestamp_seconds", "When the last run began")

@@ -145,7 +145,7 @@ class Metrics:
             batch_seconds=tally.seconds,
             lost_lines=self.lost.lines,
             lost_units=self.lost.units,
-            state=self._state(),
+            state={name: float(value) for name, value in self._state().items()},
         )
         return now if self._before is None else together([self._before, now])
 
@@ -166,7 +166,10 @@ class Metrics:
         for path in sorted(self.directory.glob("*.json")):
             if path.name == self._own or path.name.startswith("."):
                 continue
-            other = msgspec.json.decode(path.read_bytes(), type=Snapshot)
+            try:
+                other = msgspec.json.decode(path.read_bytes(), type=Snapshot)
+            except msgspec.MsgspecError:
+                continue  # of another version, which the folder of a service that is being upgraded may hold
             found.append(other if now - other.at_s < STALE_S else msgspec.structs.replace(other, state={}))
         return found
 

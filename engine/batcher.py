@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -257,7 +258,7 @@ class Batcher:
             self._answer_all(waiting, Disconnected(str(error)))
 
     def _transmit(self, link: Link, waiting: list[Waiting], data: bytes) -> None:
-        self._busy[link] = (self._loop.time(), waiting)
+        self._busy[link] = (time.monotonic(), waiting)
         link.send(data, lambda reply: self._on_reply(link, reply, data))
 
     def _refuse_unencodable(self, waiting: list[Waiting], error: Exception) -> None:
@@ -283,7 +284,7 @@ class Batcher:
         sent_at, waiting = self._busy.pop(link)
         if type(reply) is bytes:
             self._rest(link)
-            took_s = self._loop.time() - sent_at
+            took_s = time.monotonic() - sent_at
             self.script_seconds += took_s
             if self._sent_epoch[link] != self.admission.epoch:
                 # It ran in a life that has ended since: whether the next one knows of it, this answer cannot tell.
@@ -441,7 +442,7 @@ class Batcher:
         """A server that stops answering without closing (SIGSTOP, a cut cable) must not hold callers for ever."""
         while True:
             await asyncio.sleep(REPLY_TIMEOUT_S / 10)
-            now = self._loop.time()
+            now = time.monotonic()
             for link, (sent_at, _) in list(self._busy.items()):
                 if now - sent_at > REPLY_TIMEOUT_S:
                     link.close()

@@ -5,6 +5,7 @@ Owns WAIT and what its answer means for the callers of a batch; everything else 
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 from msgspec import Struct
@@ -71,7 +72,7 @@ class ReplicatedBatcher(Batcher):
 
     def _transmit(self, link: Link, waiting: list[Waiting], data: bytes) -> None:
         flight = _Flight()
-        self._busy[link] = (self._loop.time(), waiting)
+        self._busy[link] = (time.monotonic(), waiting)
         link.send(
             data + self._behind,
             lambda reply: self._on_script(link, flight, reply, data),

@@ -37,7 +37,7 @@ def job_of(client: httpx.Client, name: str) -> dict[str, object]:
 def gauge(client: httpx.Client, name: str, job: str) -> float | None:
     for family in text_string_to_metric_families(client.get("/metrics").text):
         for sample in family.samples:
-            if sample.name == name and sample.labels.get("job") == job:
+            if sample.name == name and sample.labels.get("task") == job:
                 return sample.value
     return None
 

@@ -109,21 +109,21 @@ def test_names_units_and_help_are_what_prometheus_expects(one_shop: Shop) -> Non
             if family.type == "counter":
                 assert sample.name.endswith("_total")
             # A SKU, a reservation or a customer would make as many series as there are of them.
-            labels = {"endpoint", "status", "code", "command", "process", "part", "job", "le", "version", "follower"}
+            labels = {"endpoint", "status", "code", "command", "process", "part", "task", "le", "version", "follower"}
             assert set(sample.labels) <= labels, sample
 
 
 def test_what_the_stores_tell(one_shop: Shop) -> None:
     sku = one_shop.sku(10)
-    held = one_shop.reserve(sku)
 
     def value(name: str, **labels: str) -> float:
         return scrape(one_shop)[name, labelled(**labels)]
 
     holds = value("holdfast_holds_live")
-    assert holds >= 1
+    held = one_shop.reserve(sku)
+    wait_until(lambda: value("holdfast_holds_live") == holds + 1, 30, "the hold is seen")
     one_shop.as_("storefront").delete(f"/inventory/reserve/{held['id']}").raise_for_status()
-    wait_until(lambda: value("holdfast_holds_live") == holds - 1, 30, "the hold has ended")
+    wait_until(lambda: value("holdfast_holds_live") == holds, 30, "the hold has ended")
     assert value("holdfast_epoch") == 1
     assert value("holdfast_redis_up") == value("holdfast_postgres_up") == 1
     assert value("holdfast_redis_memory_used_bytes") > 100_000
@@ -198,6 +198,9 @@ def test_a_process_that_is_started_again_goes_on_counting(tmp_path: Path) -> Non
         assert found["holdfast_engine_batch_commands_sum", ()] == 3 * (life + 1)
         assert found["holdfast_lost_demand_units_total", ()] == 4 * (life + 1)
     (tmp_path / "api-1.json").write_text("not what we write")
+    assert labelled(endpoint="reserve", status="201") not in {
+        labels for name, labels in samples_of(text_of(other)) if name == "holdfast_http_requests_total"
+    }
     assert samples_of(text_of(Metrics(tmp_path / "none-yet", "api-1")))  # a folder that is not there is no file
     assert Metrics(tmp_path, "api-1").snapshot().requests == {}
 
