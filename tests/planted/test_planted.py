@@ -32,7 +32,7 @@ def test_a_fault_is_current(fault: Fault) -> None:
 def test_there_are_enough_and_no_two_alike() -> None:
     assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 25
     assert {fault.changes[0].file.split("/")[0] for fault in FAULTS} == {
-        "lua", "engine", "persistence", "worker", "inventory", "api",
+        "lua", "engine", "persistence", "worker", "inventory", "api", "runtime",
     }  # fmt: skip
 
 
