@@ -12,8 +12,9 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
+import msgspec
 import typer
 import uvloop
 from rich.console import Console
@@ -23,7 +24,7 @@ from engine import Engine
 from engine.admission import ANY_SERVER
 from inventory.admission import watermark_of
 from inventory.context import PARTITION, Inventory
-from inventory.reconciliation.findings import Drift
+from inventory.reconciliation.findings import Drift, Reconciliation
 from inventory.reconciliation.reconcile import Depth, Reconciled, reconcile
 from inventory.reconciliation.repair import Repaired, RepairPlan, plan_repair, repair
 from inventory.refusals import LedgerLate
@@ -42,7 +43,7 @@ PATIENCE_S: Final = 900.0
 Shown = Console(highlight=False)
 
 
-def audit(
+def audit(  # noqa: PLR0917 - options of a command
     data_dir: Annotated[
         Path | None,
         typer.Option(
@@ -58,13 +59,17 @@ def audit(
     reason: Annotated[
         str | None, typer.Option(help="Why there was drift; kept in the ledger. 3-500 characters.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Hold Redis and the ledger against each other: no oversell, no leak, no lost or doubled event.
 
     Checks every SKU, hold, record and ledger row while the shop goes on. Without --repair it changes nothing, and says
     what a repair would do.
-    Exit code 0: all invariants hold. 1: one does not; the table says where. 2: nothing could be checked.
+    Exit code 0: all invariants hold. 1: one does not; the table says where. 2: wrong use. 3: Redis or Postgres cannot
+    be reached.
+
+    Example: `holdfast audit`, `holdfast audit --repair --reason "restored from backup"`
     """
     if repair and (reason is None or not 3 <= len(reason.strip()) <= 500):
         typer.echo("holdfast: --repair needs a --reason of 3 to 500 characters; the ledger keeps it", err=True)
@@ -73,19 +78,26 @@ def audit(
         settings = running(load(data_dir=data_dir))
         depth: Depth = "levels" if quick else "deep"
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            in_order = runner.run(_audit(settings, depth, reason.strip() if repair and reason else None, yes))
+            told_of: dict[str, Any] = {}
+            Shown.quiet = as_json
+            in_order = runner.run(_audit(settings, depth, reason.strip() if repair and reason else None, yes, told_of))
+    if as_json:
+        document = msgspec.json.encode({"in_order": in_order, **told_of})
+        sys.stdout.write(msgspec.json.format(document, indent=2).decode() + "\n")
     if not in_order:
         raise typer.Exit(FOUND_SOMETHING)
 
 
-async def _audit(settings: Settings, depth: Depth, reason: str | None, yes: bool) -> bool:
-    """True if in the end all invariants hold."""
+async def _audit(settings: Settings, depth: Depth, reason: str | None, yes: bool, told_of: dict[str, Any]) -> bool:
+    """True if in the end all invariants hold. What was found and done is put into `told_of` as well."""
     async with _inventory(settings) as inventory:
         found = await reconcile(inventory, depth, timeout_s=PATIENCE_S)
+        told_of["found"] = _outcome(found)
         _show(found)
         if not found.found:
             return True
         plan = await plan_repair(inventory, found)
+        told_of["plan"] = plan
         _show_plan(plan, decided=reason is not None)
         if reason is None or (plan.empty and not any(drift.counter == "repair" for drift in found.drift)):
             return False
@@ -95,8 +107,14 @@ async def _audit(settings: Settings, depth: Depth, reason: str | None, yes: bool
         outcomes = await repair(inventory, reason=reason, actor=_actor(), agreed=plan)
         await _show_repaired(inventory, outcomes)
         again = await reconcile(inventory, depth, timeout_s=PATIENCE_S)
+        told_of |= {"repaired": outcomes, "after_repair": _outcome(again)}
         _show(again)
         return not again.found
+
+
+def _outcome(found: Reconciled) -> dict[str, Any]:
+    """Without the shadow, which is every SKU and hold."""
+    return {name: getattr(found, name) for name in Reconciliation.__struct_fields__}
 
 
 @asynccontextmanager

@@ -18,11 +18,9 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from runtime.command_line import FOUND_SOMETHING
 from runtime.command_line import load as _load
 from runtime.command_line import running as _running
 from runtime.command_line import told as _told
-from runtime.job_commands import jobs_app
 from runtime.settings import describe, unknown_variables
 
 _ELSEWHERE: Final = {
@@ -38,15 +36,21 @@ _ELSEWHERE: Final = {
     "webhooks": "runtime.commands.webhooks:app",
     "top": "runtime.commands.top:app",
     "audit": "runtime.audit",
+    "keys": "runtime.commands.keys:app",
+    "jobs": "runtime.commands.jobs:app",
     "rebuild": "runtime.rebuild_command",
-    "export": "runtime.export_command",
-    "import": "runtime.import_command:import_file",
+    "export": "runtime.commands.export:app",
+    "import": "runtime.commands.imports:app",
+    "imports": "runtime.commands.imports:list_app",
     "replay": "runtime.replay.command",
     "loadtest": "runtime.loadtest.command",
 }
 """Commands whose module is loaded only when they are asked for: name -> module with a function of that name,
 `module:function`, or `module:app` with a Typer of its own."""
 
+
+_ON_THE_SERVER: Final = frozenset({"keys", "jobs"})
+"""Of these, those that need no service: they look by themselves unless one is named."""
 
 OVER_HTTP: Final = "The shop (over HTTP, from anywhere)"
 
@@ -65,7 +69,8 @@ class _Commands(TyperGroup):
         found = getattr(import_module(module), name or cmd_name)
         if isinstance(found, typer.Typer):
             command = typer.main.get_command(found)
-            command.rich_help_panel = OVER_HTTP  # type: ignore[attr-defined]  # every command of Typer has it
+            if cmd_name not in _ON_THE_SERVER:
+                command.rich_help_panel = OVER_HTTP  # type: ignore[attr-defined]  # every command of Typer has it
             return command
         single = typer.Typer(add_completion=False)
         single.command(cmd_name)(found)
@@ -82,9 +87,6 @@ app = typer.Typer(
 Start with `holdfast up`: it needs nothing but this program, and prints an address and a first command to try.
 Every setting is a variable `HOLDFAST_*`; `holdfast settings` lists them.""",
 )
-keys_app = typer.Typer(no_args_is_help=True, help="List, create and revoke API keys.")
-app.add_typer(keys_app, name="keys")
-app.add_typer(jobs_app, name="jobs")
 
 DataDir = Annotated[
     Path | None,
@@ -173,48 +175,6 @@ def list_settings(data_dir: DataDir = None) -> None:
     console.print(table)
     for name in unknown_variables(os.environ):
         typer.echo(f"{name} is set, but there is no such setting", err=True)
-
-
-@keys_app.command("list")
-def keys_list(data_dir: DataDir = None) -> None:
-    """List all keys that are not revoked. The keys themselves are not kept, only their hashes."""
-    from runtime.key_commands import list_keys
-
-    with _told():
-        rows = list_keys(_running(_load(data_dir=data_dir)))
-    table = Table("id", "name", "role", "created", "by", box=None, header_style="bold")
-    for key in rows:
-        table.add_row(key.id, key.name, key.role, f"{key.created_at:%Y-%m-%d %H:%M}", key.created_by)
-    Console().print(table)
-
-
-@keys_app.command("create")
-def keys_create(
-    name: Annotated[str, typer.Argument(help="What the key is for; shown in lists.")],
-    role: Annotated[str, typer.Argument(help="storefront, auditor, operator, manager or admin.")],
-    data_dir: DataDir = None,
-) -> None:
-    """Create a key and print it. It is shown this once."""
-    from runtime.key_commands import create_key
-
-    with _told():
-        key_id, key = create_key(_running(_load(data_dir=data_dir)), name, role)
-    typer.echo(f"{key_id}  {key}")
-
-
-@keys_app.command("revoke")
-def keys_revoke(
-    key_id: Annotated[str, typer.Argument(help="Id of the key, as `keys list` shows it.")], data_dir: DataDir = None
-) -> None:
-    """Revoke a key; the API stops taking it within 5 seconds."""
-    from runtime.key_commands import revoke_key
-
-    with _told():
-        known = revoke_key(_running(_load(data_dir=data_dir)), key_id)
-    if not known:
-        typer.echo(f"no key {key_id} that could be revoked", err=True)
-        raise typer.Exit(FOUND_SOMETHING)
-    typer.echo(f"{key_id} is revoked")
 
 
 @app.callback(invoke_without_command=True)

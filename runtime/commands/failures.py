@@ -14,7 +14,7 @@ from rich.text import Text
 
 from holdfast_client import errors
 from runtime.command_line import REFUSED_BY_SERVICE, UNREACHABLE, WRONG_USE
-from runtime.commands.output import Output, number
+from runtime.commands.output import Output, number, printable
 from runtime.commands.session import Session
 
 MOST: Final = 20
@@ -39,6 +39,10 @@ NEXT: Final = {
     "approval-expired": "Ask for the change again with `holdfast adjust`.",
     "reservation-expired": "Its units are free again; `holdfast reserve` makes a new hold.",
     "reservation-not-active": "`holdfast reservations show ID` shows how it ended.",
+    "stock-moved": "--force applies the import all the same; importing the file again shows what it would change now.",
+    "preview-expired": "Import the file again.",
+    "preview-has-errors": "Nothing was changed; mend the file and import it again.",
+    "unknown-import": "`holdfast imports list` shows those there are.",
     "webhook-disabled": "`holdfast webhooks enable ID` lets it be sent to again.",
     "rate-limited": "Wait a moment; the limits of each role are settings of the service.",
     "not-ready": "It is starting or recovering; try again in a moment. `/readyz` of the service says what is missing.",
@@ -52,12 +56,14 @@ NEXT: Final = {
 _TABLES: Final = (
     ("shortages", (("sku", "sku"), ("requested", "asked for"), ("available", "free"))),
     ("items", (("sku", "sku"), ("requested", "asked for"), ("returnable", "can come back"))),
+    ("rows", (("row", "row"), ("sku", "sku"), ("expected", "previewed"), ("on_hand", "on hand now"))),
+    ("errors", (("row", "row"), ("column", "column"), ("code", "code"), ("message", "what is wrong"))),
     ("errors", (("at", "where"), ("message", "what is wrong"))),
 )
 """Members of a problem that are lists, as tables."""
 
 
-def tell(session: Session, error: Exception) -> int | None:
+def tell(session: Session, error: Exception) -> int | None:  # noqa: PLR0911 - one for each kind of failure
     """Tell an error on standard error; its exit code. None: it is not one that this module knows."""
     output = session.output
     if isinstance(error, errors.Problem):
@@ -66,11 +72,21 @@ def tell(session: Session, error: Exception) -> int | None:
         _say(output, f"{_address(session)} cannot be reached: {_cause(error)}", _WHERE, "unreachable")
         return UNREACHABLE
     if isinstance(error, errors.AnswerLost):
-        _say(output, f"{_address(session)} gave no answer: {_cause(error)}", _again(session), "no-answer")
+        _say(output, f"{_address(session)} did not answer to the end: {_cause(error)}", _again(session), "no-answer")
         return UNREACHABLE
     if isinstance(error, errors.UnreadableAnswer):
         _say(output, f"what answers at {_address(session)} is no Holdfast: {error}", _WHERE, "not-holdfast")
         return UNREACHABLE
+    from runtime.refusals import AWAY, REFUSALS
+
+    if isinstance(error, REFUSALS):
+        away = isinstance(error, AWAY)
+        _say(output, str(error), "", "servers-away" if away else "wrong-use")
+        return UNREACHABLE if away else WRONG_USE
+    if isinstance(error, OSError):
+        file = f"{error.filename}: " if error.filename else ""
+        _say(output, f"{file}{error.strerror or error}", "", "wrong-use")
+        return WRONG_USE
     if isinstance(error, (errors.HoldfastError, httpx.InvalidURL, ValueError, msgspec.ValidationError)):
         _say(output, str(error), "", "wrong-use")
         return WRONG_USE
@@ -88,7 +104,7 @@ def _problem(session: Session, problem: errors.Problem) -> int:
         return UNREACHABLE if unavailable else REFUSED_BY_SERVICE
     for name, columns in _TABLES:
         rows = problem.members.get(name)
-        if isinstance(rows, list) and rows:
+        if isinstance(rows, list) and rows and isinstance(rows[0], dict) and columns[0][0] in rows[0]:
             _table(output, columns, rows)
     follow = NEXT.get(problem.code, "")
     if isinstance(problem, (errors.OutcomeUnknown, errors.DurabilityUnknown)):
@@ -127,8 +143,8 @@ def _say(output: Output, text: str, follow: str, code: str) -> None:
 def _table(output: Output, columns: tuple[tuple[str, str], ...], rows: list[Any]) -> None:
     table = Table(*(title for _, title in columns), box=None, header_style="bold", pad_edge=False)
     for row in rows[:MOST]:
-        cells = [row.get(name) if isinstance(row, dict) else row for name, _ in columns]
-        table.add_row(*(Text(number(cell) if isinstance(cell, int) else str(cell)) for cell in cells))
+        cells = [row.get(name) for name, _ in columns]
+        table.add_row(*(Text(number(cell) if isinstance(cell, int) else printable(str(cell))) for cell in cells))
     output.remarks.print(table)
     if len(rows) > MOST:
         output.say(f"... and {len(rows) - MOST:,} more")

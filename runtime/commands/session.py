@@ -107,6 +107,16 @@ class Session:
         self._given = (url, key_file, data_dir)
         self._client: Client | None = None
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether a service was named, by --url or HOLDFAST_URL."""
+        return bool(self._given[0])
+
+    @property
+    def data_dir(self) -> Path | None:
+        """As given; None: the default one."""
+        return self._given[2]
+
     @cached_property
     def target(self) -> tuple[str, str]:
         """(address, key). Raises WrongUse."""

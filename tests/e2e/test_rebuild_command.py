@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -99,3 +100,12 @@ async def test_a_server_that_is_away_is_named(shop: RecoveringShop, rebuild: Cal
     assert done.exit_code == 3, done.output
     assert "holdfast: " in done.output
     assert "Traceback" not in done.output
+
+
+async def test_json_stands_alone_on_standard_output(shop: RecoveringShop, rebuild: Callable[..., Result]) -> None:
+    done = rebuild("--json", "--yes")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["was"]["epoch"], told["ledger"]["epoch"], told["epoch"]) == (1, 1, 2)
+    assert told["by_itself"]["action"] == "nothing"
+    assert "Redis is open in epoch 2" in done.stderr

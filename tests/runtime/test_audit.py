@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -115,6 +116,25 @@ async def test_damage_is_named_and_nothing_is_changed_unasked(store: AuditedStor
         assert "its deadline put back" in done.output
     assert store.counters("A")[0] == 92
     assert store.rows("SELECT count(*) FROM drift_repairs") == [(0,)]
+
+
+async def test_the_same_in_json(store: AuditedStore) -> None:
+    done = await store.audit("--json")
+    assert done.exit_code == 0, done.exception
+    in_order = json.loads(done.stdout)
+    assert in_order["in_order"] is True
+    assert all(not check["found"] for check in in_order["found"]["checks"])
+    store.drift("A", on_hand=-1)
+    done = await store.audit("--json", "--quick")
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
+    assert told["in_order"] is False
+    assert [(one["sku"], one["on_hand_change"]) for one in told["plan"]["counters"]] == [("A", 1)]
+    done = await store.audit("--json", "--repair", "--yes", "--reason", "found by hand")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["in_order"] is True
+    assert len(told["repaired"]) == 1
 
 
 async def test_a_repair_without_a_reason_is_refused(store: AuditedStore) -> None:

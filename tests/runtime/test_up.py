@@ -138,7 +138,7 @@ def test_jobs_are_scheduled_listed_and_run_by_hand(running: Up, wait_until: Wait
     def planned() -> bool:
         found = json.loads(jobs(running, "--json").stdout)
         assert found["queue_reachable"] is True
-        return all(job["next_run_at"] for job in found["jobs"] if job["schedule"] is not None)
+        return all(job["next_run_at"] for job in found["items"] if job["schedule"] is not None)
 
     wait_until(planned, 60, "every schedule is declared")
     by_hand = jobs(running, "run", "holds.leftover")
