@@ -1,8 +1,8 @@
 """Journals as versions in use have written them (golden/): readable for as long as a store may hold them.
 
 A journal outlives a deployment: what the version before has written is flushed by this one. Made by the function
-`journal_of_every_verb`. A change of what the state machine writes needs a new schema number and a new file; the old file
-stays.
+`journal_of_every_verb`. A change of what the state machine writes needs a new schema number and a new file; the old
+file stays.
 """
 
 from __future__ import annotations
