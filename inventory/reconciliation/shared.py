@@ -27,6 +27,11 @@ class SharedReconciliation:
         self._running: asyncio.Task[Reconciliation] | None = None
         self._latest: tuple[float, Reconciliation] | None = None
 
+    def forget(self) -> None:
+        """Something was put right: whoever asks next gets an outcome of a look that begins then."""
+        self._latest = None
+        self._running = None
+
     async def outcome(self) -> Reconciliation:
         """An outcome that is at most FRESH_S old, or the one that is under way. Raises as `reconcile` does."""
         if self._latest is not None and time.monotonic() - self._latest[0] < FRESH_S:
@@ -40,5 +45,6 @@ class SharedReconciliation:
         found = await reconcile(self._inventory, timeout_s=PATIENCE_S)
         # Without the shadow, which is as large as the store.
         kept = Reconciliation(**{name: getattr(found, name) for name in Reconciliation.__struct_fields__})
-        self._latest = (time.monotonic(), kept)
+        if self._running is asyncio.current_task():
+            self._latest = (time.monotonic(), kept)
         return kept

@@ -286,7 +286,8 @@ def test_a_tick_tells_counters_figures_and_open_work(service: WorkedService, sho
                 ticks.append(msgspec.json.decode(line[5:], type=Tick))
                 if len(ticks) == 1:
                     shop.hold(sku, 2)
-                if sku in ticks[-1].stock and ticks[-1].stock[sku].reserved == 2:
+                last = ticks[-1]
+                if last.figures and last.counts and sku in last.stock and last.stock[sku].reserved == 2:
                     break
     assert set(ticks[-1].stock) == {sku, other}
     assert ticks[-1].stock[sku].available == 6
@@ -302,7 +303,7 @@ def test_nothing_is_looked_at_while_no_page_is_open(service: WorkedService, admi
     with admin.http.stream("GET", "/console/live") as stream:
         next(stream.iter_lines())
         assert desk.pages >= 1
-    wait_until(lambda: desk.pages == 0 and desk._looking is None, timeout_s=30, what="the desk to rest")
+    wait_until(lambda: desk.pages == 0 and not desk._looking, timeout_s=30, what="the desk to rest")
 
 
 def test_live_pages_are_bounded(admin: FormClient) -> None:

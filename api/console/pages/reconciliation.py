@@ -10,7 +10,7 @@ import asyncio
 from typing import Final
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
 from api.auth import Permission
 from api.console.access import ApprovalForm, Reading, Visit
@@ -39,7 +39,7 @@ async def reconciliation_page(visit: Reading) -> Response:
     inventory = services.inventory
     found = plan = None
     if visit.request.query_params.get("check") == "now":
-        found = await _shared(visit.request, visit).outcome()
+        found = await _shared(visit).outcome()
         if found.found and visit.may(Permission.APPROVE):
             async with _looking:
                 seen = await reconcile(inventory, timeout_s=PATIENCE_S)
@@ -68,6 +68,7 @@ async def repair_drift(posted: ApprovalForm) -> Response:
         raise invalid("check again, and repair from the page that shows the drift", "agreed") from None
     agreed = RepairPlan(counters, deadlines)
     done = await repair(posted.services.inventory, reason=reason, actor=posted.viewer.caller.id, agreed=agreed)
+    _shared(posted).forget()
     repaired = [one for one in done if one.outcome == "repaired"]
     others = [one for one in done if one.outcome != "repaired"]
     told = f"{len(repaired)} repaired." if repaired else "Nothing was repaired: what differed does not any more."
@@ -76,8 +77,8 @@ async def repair_drift(posted: ApprovalForm) -> Response:
     return posted.go("/console/reconciliation?check=now", told, "bad" if others else "good")
 
 
-def _shared(request: Request, visit: Visit) -> SharedReconciliation:
-    state = request.app.state
+def _shared(visit: Visit) -> SharedReconciliation:
+    state = visit.request.app.state
     if getattr(state, "reconciliation", None) is None:
         state.reconciliation = SharedReconciliation(visit.services.inventory)
     shared: SharedReconciliation = state.reconciliation
