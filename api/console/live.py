@@ -1,7 +1,7 @@
-"""What makes pages live: one stream a page, one look a second for all pages of a process together.
+"""What makes pages live: one stream a page, one look after another for all pages of a process together.
 
 Owns the stream and the looking. It costs Redis the same however much is going on: counters of the SKUs that are on
-somebody's screen are read once a second; the journal is not followed (docs/decisions/0030).
+somebody's screen are read every TICK_S; the journal is not followed (docs/decisions/0030).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
@@ -42,6 +43,9 @@ TICK_S: Final = 0.75
 """Between two looks: with what a look takes, a change is on the screen within a second."""
 MOST_SKUS: Final = 200
 """On one page."""
+FIGURES_S: Final = 1.0
+PATIENCE_S: Final = 2.0
+"""How long the counters are waited for."""
 LOOK_AT_SESSION_S: Final = 3.0
 _HEADERS: Final = [
     (b"content-type", b"text/event-stream"),
@@ -73,13 +77,13 @@ class Tick(Struct, frozen=True):
 
 
 class LiveDesk:
-    """Looks once a second while any page is open, for all of them."""
+    """Looks while any page is open, for all of them."""
 
     def __init__(self, services: Services, fleet: FleetReader) -> None:
         self._services = services
         self.reader = fleet
         self._watched: dict[object, tuple[str, ...]] = {}
-        self._looking: asyncio.Task[None] | None = None
+        self._looking: tuple[asyncio.Task[None], ...] = ()
         self._told = asyncio.Event()
         self._fleet: Fleet | None = None
         self._counts: OpenWork | None = None
@@ -94,16 +98,24 @@ class LiveDesk:
         """A page begins to listen; gives what `close` takes."""
         page = object()
         self._watched[page] = skus
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().create_task(self._look())
+        if not self._looking:
+            loop = asyncio.get_running_loop()
+            # Apart, because figures are asked of more than the counters: a slow Postgres must not make those late.
+            self._looking = (
+                loop.create_task(_repeat(self._look_at_counters, TICK_S)),
+                loop.create_task(_repeat(self._look_at_figures, FIGURES_S)),
+            )
         return page
 
     def close(self, page: object) -> None:
         """It does not any more. When nobody does, nothing is looked at."""
         self._watched.pop(page, None)
-        if not self._watched and self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
+        if not self._watched:
+            for task in self._looking:
+                task.cancel()
+            self._looking = ()
+            # Whoever comes next must not be shown what was true when the last one left.
+            self._fleet, self._counts, self._levels = None, None, {}
 
     async def next(self) -> None:
         """Return at the next look."""
@@ -120,36 +132,40 @@ class LiveDesk:
             lost={} if self._fleet is None else lost_of(self._fleet, skus),
         )
 
-    async def _look(self) -> None:
-        loop = asyncio.get_running_loop()
-        due = loop.time()
-        while True:
-            try:
-                await self._look_once()
-            except Exception:
-                # A desk that died would leave every page with the numbers of long ago.
-                logger.exception("the console could not be brought up to date")
-            told, self._told = self._told, asyncio.Event()
-            told.set()
-            due = max(due + TICK_S, loop.time())
-            await asyncio.sleep(due - loop.time())
-
-    async def _look_once(self) -> None:
-        self._fleet = await self.reader.read()
+    async def _look_at_counters(self) -> None:
         skus = sorted({sku for some in self._watched.values() for sku in some})
         try:
-            levels = await self._services.engine.stock_levels(skus) if skus else []
+            async with asyncio.timeout(PATIENCE_S):
+                levels = await self._services.engine.stock_levels(skus) if skus else []
             self._levels = {
                 level.sku: Counters(level.on_hand, level.reserved, level.available, level.low_stock_threshold)
                 for level in levels
             }
-        except Unavailable:
+        except (Unavailable, TimeoutError):
             # The figures say that Redis is away; old counters must not look like new ones.
             self._levels = {}
+        told, self._told = self._told, asyncio.Event()
+        told.set()
+
+    async def _look_at_figures(self) -> None:
+        self._fleet = await self.reader.read()
         try:
             self._counts = await open_work.count(self._services.database)
         except DatabaseUnavailable:
             self._counts = None
+
+
+async def _repeat(look: Callable[[], Awaitable[None]], every_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    due = loop.time()
+    while True:
+        try:
+            await look()
+        except Exception:
+            # A desk that died would leave every page with the numbers of long ago.
+            logger.exception("the console could not be brought up to date")
+        due = max(due + every_s, loop.time())
+        await asyncio.sleep(due - loop.time())
 
 
 class LiveStream(Response):
