@@ -138,7 +138,9 @@ def _stock(
         _show_preview(session, preview)
         output.say(f"{preview.rows:,} rows, {preview.changed:,} change something", "")
     if not preview.changed:
-        if not output.for_people:
+        if output.for_people:
+            typer.echo(f"nothing to apply: the stock is as the file says ({preview.id})")
+        else:
             output.document(preview)
         return
     session.agreed(f"Apply {preview.changed:,} changes?", yes)
