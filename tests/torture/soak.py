@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from tests.torture.__main__ import ended_by_signals, say
 from tests.torture.evidence import position, written
 from tests.torture.faults import ALL
+from tests.torture.plan import LEVELS
 from tests.torture.run import Report, run
 from tests.torture.world import World
 
@@ -29,6 +30,9 @@ WARM_UP_S = 180.0
 """Until pools, caches and the windows below are full."""
 LEAST_S = 420.0
 """A soak shorter than this says nothing about memory."""
+
+Samples = dict[str, list[tuple[float, int]]]
+"""Of each process: (seconds since the beginning, resident kB)."""
 
 SETTINGS = {
     # What is remembered for hours by default would still be growing when the soak ends.
@@ -42,7 +46,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--level", choices=("journal", "fsync", "ledger"), default="journal")
+    parser.add_argument("--level", choices=LEVELS, default="journal")
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else secrets.randbelow(2**31)
     say(f"soak of {given.minutes:g} minutes, seed {seed}, level {given.level}")
@@ -54,10 +58,11 @@ async def soak(seconds: float, seed: int, level: str) -> int:
     rng = random.Random(seed)
     world = World(level, say, SETTINGS)  # type: ignore[arg-type]
     reports: list[Report] = []
-    samples: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    samples: Samples = defaultdict(list)
     try:
         await world.start()
-        faults = [one for one in ALL.values() if not one.spoils and not one.missing(world)]
+        fitting = [one for one in ALL.values() if world.level in one.levels and not one.spoils]
+        faults = [one for one in fitting if not one.missing(world)]
         began = time.monotonic()
         watching = asyncio.create_task(_watch(world, began, samples))
         while time.monotonic() - began < seconds and (not reports or reports[-1].verdict == "kept"):
@@ -82,12 +87,12 @@ async def soak(seconds: float, seed: int, level: str) -> int:
     finally:
         await world.close(keep=any(report.verdict != "kept" for report in reports))
     grown = _growth(samples)
-    _tell(reports, grown, took_s)
+    _tell(reports, grown, took_s, samples)
     flat = took_s < LEAST_S or all(slope <= MOST_GROWTH_KB_A_MINUTE for slope in grown.values())
     return 0 if flat and all(report.verdict == "kept" for report in reports) else 1
 
 
-def _tell(reports: Sequence[Report], grown: dict[str, float], took_s: float) -> None:
+def _tell(reports: Sequence[Report], grown: dict[str, float], took_s: float, samples: Samples) -> None:
     kept = sum(report.verdict == "kept" for report in reports)
     say(
         f"{len(reports)} faults in {took_s / 60:.1f} minutes, {kept} kept every promise;"
@@ -99,10 +104,11 @@ def _tell(reports: Sequence[Report], grown: dict[str, float], took_s: float) -> 
         return
     for name, slope in grown.items():
         verdict = "flat" if slope <= MOST_GROWTH_KB_A_MINUTE else "GROWS"
-        say(f"memory of {name:<10} {slope:+8.0f} kB a minute: {verdict}")
+        first, last = (at[1] // 1024 for at in (samples[name][0], samples[name][-1]))
+        say(f"memory of {name:<10} {first:>5} MB, at the end {last:>5} MB, {slope:+8.0f} kB a minute: {verdict}")
 
 
-async def _watch(world: World, began: float, samples: dict[str, list[tuple[float, int]]]) -> None:
+async def _watch(world: World, began: float, samples: Samples) -> None:
     while True:
         at = time.monotonic() - began
         memory = world.memory_kb()
@@ -118,7 +124,7 @@ async def _watch(world: World, began: float, samples: dict[str, list[tuple[float
         await asyncio.sleep(10)
 
 
-def _growth(samples: dict[str, list[tuple[float, int]]]) -> dict[str, float]:
+def _growth(samples: Samples) -> dict[str, float]:
     """kB a minute of each process that there are enough samples of."""
     found = {}
     for name, points in samples.items():
