@@ -13,12 +13,14 @@ ARGS ?=
 # How many faults `make torture` runs, and how long `make soak` lasts.
 RUNS ?= 60
 MINUTES ?= 10
+# Where `make docs` builds the site.
+SITE ?= site
 # How many commands `make model` compares, and which promise `make promise` tries.
 STEPS ?= 2000000
 NAME ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test check lint types imports lua-lint contract audit-deps planted mutants model torture soak promise demo bench lock clean
+.PHONY: help install up test check lint types imports lua-lint contract audit-deps planted mutants model torture soak promise demo bench docs screenshots lock clean
 
 help: ## list the targets
 	@echo "Holdfast: an inventory reservation engine. Targets:"
@@ -38,7 +40,7 @@ up: $(STAMP) ## run the whole service here, data in var/holdfast (or HOLDFAST_DA
 test: $(STAMP) ## run all tests, on real servers they start themselves
 	$(BIN)/pytest -n $(TEST_PROCESSES) $(ARGS)
 
-check: lint types imports lua-lint contract ## everything that can be checked without running the service
+check: lint types imports lua-lint contract docs ## everything that can be checked without running the service
 
 lint: $(STAMP) ## style and format of the Python code
 	$(BIN)/ruff check .
@@ -83,6 +85,12 @@ demo: $(STAMP) ## play the sample of a real shop's orders through a throw-away s
 
 bench: $(STAMP) ## measure, each goal against its rival in the same run
 	$(BIN)/python -m bench $(ARGS)
+
+docs: $(STAMP) ## the documentation as a site, in site/; every link and every page of it checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean --site-dir $(SITE)
+
+screenshots: $(STAMP) ## take the pictures of the console in docs/images (needs Chromium)
+	$(BIN)/python -m tests.console.screenshots
 
 lock: $(STAMP) ## write the versions of .venv into requirements.lock
 	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock

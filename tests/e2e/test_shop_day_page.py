@@ -5,7 +5,6 @@ of the command above it.
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -13,42 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.documents.pages import ROOT, script_of
 from tests.runtime.up_process import Up, clean_environment
 
-ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "shop-day.md"
-EXPECTED = "# -> "
-PRELUDE = """set -eu
-expect() {
-  case "$2" in *"$1"*) ;; *) echo "expected: $1"; echo "got: $2"; exit 1 ;; esac
-}
-"""
-
-
-def commands_of(block: str) -> Iterator[str]:
-    """The commands of a block: a line, with the lines it is continued on, and what it is expected to answer."""
-    lines = iter(block.splitlines())
-    for line in lines:
-        command = line
-        while command.endswith("\\"):
-            command += "\n" + next(lines)
-        if command.startswith(EXPECTED) or command.strip():
-            yield command
-
-
-def script_of(page: str) -> tuple[str, int]:
-    """The whole page as one script, and how many answers it checks."""
-    parts: list[str] = []
-    checked = 0
-    for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL):
-        for command in commands_of(block):
-            if command.startswith(EXPECTED):
-                asked = parts.pop()
-                parts.append(f'expect {shlex.quote(command.removeprefix(EXPECTED))} "$({asked})"')
-                checked += 1
-            else:
-                parts.append(command)
-    return PRELUDE + "\n".join(parts) + "\n", checked
 
 
 @pytest.fixture
