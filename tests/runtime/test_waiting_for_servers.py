@@ -88,12 +88,12 @@ def roles(store: Any, server_folder: Path) -> Iterator[Roles]:
 def test_every_process_starts_while_postgres_is_away_and_serves_when_it_comes(store: Any, roles: Roles) -> None:
     _, database = store
     database.stop()
-    stopped_early = roles.start("worker")
-    for role in ("worker", "api", "jobs work"):
+    stopped_early = roles.start("jobs work")
+    for role in ("worker", "api"):
         roles.start(role)
     wait_until(lambda: "http://" in roles.log, 120, "the API to listen")
     url = re.findall(r"http://[\d.:]+", roles.log)[0]
-    wait_until(lambda: roles.log.count("waits for its store") >= 4, 120, "each process to say what it waits for")
+    wait_until(lambda: roles.log.count("waits for its store") >= 3, 120, "each process to say what it waits for")
     assert "Postgres at " in roles.log
 
     with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
@@ -122,7 +122,6 @@ def test_every_process_starts_while_postgres_is_away_and_serves_when_it_comes(st
         assert held.status_code == 201, held.text
         wrong = client.get("/inventory/products", headers={"authorization": "Bearer a-key-that-was-never-made"})
         assert wrong.status_code == 401
-        wait_until(lambda: "the job process is ready" in roles.log, 120, "the job process")
     assert set(roles.stop()) == {0}, roles.log
     assert "Traceback" not in roles.log
 
@@ -143,20 +142,23 @@ def test_an_api_process_starts_while_redis_is_away(store: Any, roles: Roles) -> 
         wait_until(lambda: client.get("/inventory/availability/MUG").status_code == 404, 120, "answers from Redis")
 
 
-def test_what_waiting_does_not_mend_is_told_at_once(store: Any) -> None:
-    cache, database = store
-    wrong = database.url.replace("/holdfast?", "/no_such_shop?")
-    assert wrong != database.url
+def test_what_waiting_does_not_mend_is_told_at_once(redis_url: str, database_url: str) -> None:
+    wrong = re.sub(r"/test_\d+\?", "/no_such_shop?", database_url)
+    assert wrong != database_url
     with pytest.raises(StoreUnreachable, match="does not exist") as refused:
-        open_store(load_settings(redis_url=cache.url, database_url=wrong), KEYS, migrate=False)
+        open_store(load_settings(redis_url=redis_url, database_url=wrong), KEYS, migrate=False)
     assert not isinstance(refused.value, StoreAway)
 
 
 @pytest.mark.parametrize("away", ["Redis", "Postgres"])
-def test_a_server_that_is_away_is_told_from_a_wrong_setting(store: Any, away: str) -> None:
-    cache, database = store
-    (cache if away == "Redis" else database).stop()
-    settings = load_settings(redis_url=cache.url, database_url=database.url)
+def test_a_server_that_is_away_is_told_from_a_wrong_setting(
+    redis_url: str, database_url: str, server_folder: Path, away: str
+) -> None:
+    if away == "Redis":
+        redis_url = f"unix://{server_folder}/nobody.sock"
+    else:
+        database_url = f"postgresql://holdfast@/holdfast?host={server_folder}"
+    settings = load_settings(redis_url=redis_url, database_url=database_url)
     with pytest.raises(StoreAway) as told:
         open_store(settings, KEYS, migrate=False, reach_within_s=0.1)
     assert told.value.server == away
