@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from persistence.queries.stock_history import StockAt
+    from persistence.queries.transactions import Transaction
 
 router = APIRouter(prefix="/console", include_in_schema=False)
 
 MOVEMENTS: Final = 20
-HOLDS: Final = 20
+HOLDS: Final = 12
 ALERTS: Final = 5
 MOMENTS: Final = 160
 """Points of the curve."""
@@ -53,6 +54,7 @@ async def product_page(sku: str, visit: Reading, span: Span = "day") -> Response
         raise UnknownSku((sku,))
     until = datetime.now(UTC)
     since = until - SPANS[span]
+    movements = await transactions.page(database, transactions.TransactionFilter(sku=sku), MOVEMENTS)
     held = reservations.ReservationFilter(status="ACTIVE", sku=sku)
     return visit.page(
         "product.html",
@@ -63,8 +65,8 @@ async def product_page(sku: str, visit: Reading, span: Span = "day") -> Response
         level=levels[0] if levels else None,
         span=span,
         spans=tuple(SPANS),
-        curve=_curve(await stock_history.on_hand(database, sku, since, until, MOMENTS)),
-        movements=await transactions.page(database, transactions.TransactionFilter(sku=sku), MOVEMENTS),
+        curve=_curve(await stock_history.on_hand(database, sku, since, until, MOMENTS), movements.items),
+        movements=movements,
         holds=await reservations.page(database, held, HOLDS),
         alerts=(await alerts.page(database, alerts.AlertFilter(sku=sku), ALERTS)).items,
         kinds=KINDS,
@@ -128,6 +130,13 @@ def _change(form: Form, sku: str, initial_stock: int) -> ProductChange:
     )
 
 
-def _curve(moments: Sequence[StockAt]) -> str:
-    """[[Unix ms, units], ...] as JSON."""
-    return msgspec.json.encode([[round(one.at.timestamp() * 1000), one.on_hand] for one in moments]).decode()
+def _curve(moments: Sequence[StockAt], movements: Sequence[Transaction]) -> str:
+    """[[Unix ms, units on hand], ...] as JSON: evenly spaced moments, and the latest movements as they were."""
+    points = {round(one.at.timestamp() * 1000): one.on_hand for one in moments}
+    first = min(points)
+    # Newest first: of several in one millisecond the last one's balance stands.
+    for row in reversed(movements):
+        at_ms = round(row.created_at.timestamp() * 1000)
+        if at_ms >= first:
+            points[at_ms] = row.new_stock
+    return msgspec.json.encode(sorted(points.items())).decode()

@@ -6,11 +6,14 @@ import { onTick } from "./live.js";
 const place = document.getElementById("curve");
 const points = JSON.parse(place.dataset.points);
 const spanMs = points.at(-1)[0] - points[0][0];
+const begin = points.find(([, units]) => units !== null)?.[0] ?? points[0][0];
 
 function show(toMs) {
+  // A product that is younger than half of what is shown: its own life is shown instead.
+  const young = toMs - begin < spanMs / 2 ? Math.max(60_000, (toMs - begin) * 1.1) : spanMs;
   chart(place, {
     series: [{ points, step: true, area: true }],
-    fromMs: toMs - spanMs,
+    fromMs: toMs - young,
     toMs,
     floor: 10,
     label: "Units on hand over time",
