@@ -5,6 +5,7 @@ Owns signing in and what is listened to meanwhile; every complaint of a browser 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -31,8 +32,9 @@ def sign_in_cookie(address: str, key: str) -> str:
 class Visitors:
     """Everybody who came in one test."""
 
-    def __init__(self, browser: Browser, address: str) -> None:
+    def __init__(self, browser: Browser, address: str, keys: Mapping[str, str] = KEYS) -> None:
         self._browser = browser
+        self._keys = keys
         self._address = address
         self._contexts: list[BrowserContext] = []
         self._cookies: dict[str, str] = {}
@@ -46,14 +48,16 @@ class Visitors:
         dark: bool = False,
         phone: bool = False,
         zone: str = "UTC",
+        scale: float = 1,
         expected: tuple[str, ...] = (),
     ) -> Page:
-        """A page of a new visitor. `expected`: parts of complaints that this test provokes."""
+        """A page of a new visitor. `scale`: of a screen's pixels; `expected`: parts of complaints that are provoked."""
         context = self._browser.new_context(
             base_url=self._address,
             color_scheme="dark" if dark else "light",
             viewport=PHONE if phone else DESK,  # type: ignore[arg-type]
             has_touch=phone,
+            device_scale_factor=scale,
             timezone_id=zone,
             locale="en-GB",
             reduced_motion="reduce",
@@ -62,7 +66,7 @@ class Visitors:
         context.set_default_timeout(PATIENCE_MS)
         if role is not None:
             if role not in self._cookies:
-                self._cookies[role] = sign_in_cookie(self._address, KEYS[role])
+                self._cookies[role] = sign_in_cookie(self._address, self._keys[role])
             host = httpx.URL(self._address).host
             cookie: Any = {"name": COOKIE, "value": self._cookies[role], "domain": host, "path": "/console"}
             context.add_cookies([{**cookie, "httpOnly": True, "sameSite": "Strict"}])
