@@ -84,12 +84,12 @@ class FencedPartition:
         known = was if fenced else epoch
         return StateFacts(
             run_id=run_id,
-            epoch=None if known is None else int(known),
+            epoch=_number(known),
             fenced=fenced,
-            seq=int(seq or 0),
-            last_now_ms=int(last_now_ms or 0),
-            schema=None if schema is None else int(schema),
-            partitions=None if partitions is None else int(partitions),
+            seq=_number(seq) or 0,
+            last_now_ms=_number(last_now_ms) or 0,
+            schema=_number(schema),
+            partitions=_number(partitions),
             has_stock=bool(stock),
             empty=not stock and not others,
             now_ms=int(seconds) * 1000 + int(micros) // 1000,
@@ -173,6 +173,11 @@ class FencedPartition:
 def run_id_of(redis_client: Redis) -> str:
     """The run id that the server gave itself when it started."""
     return str(redis_client.info("server")["run_id"])
+
+
+def _number(text: bytes | None) -> int | None:
+    """What `meta` says; what is no number there is as good as lost."""
+    return int(text) if text is not None and text.isdigit() else None
 
 
 def _old_pack(values: list[Any]) -> bytes:

@@ -31,6 +31,8 @@ AWAY_AFTER_S: Final = 2.0
 """How long a server may keep silent before that is told: it may be starting as well."""
 AGAIN_S: Final = 0.5
 """Between two attempts."""
+REFUSED_AGAIN_S: Final = 2.0
+"""The same where a person has to decide."""
 TELL_EVERY_S: Final = 30.0
 """The same reason is logged again this often."""
 
@@ -57,7 +59,7 @@ def open_patiently(
             if str(error) != last or time.monotonic() >= tell_at:
                 last, tell_at = str(error), time.monotonic() + TELL_EVERY_S
                 _log.error("waits for its store", reason=last)
-            stop.wait(AGAIN_S)
+            stop.wait(REFUSED_AGAIN_S if isinstance(error, RecoveryRefused) else AGAIN_S)
     return None
 
 

@@ -108,6 +108,7 @@ class Recovery:
         self._ledger = RecoveryLedger(database_url, self._settings.partition)
         self._log = structlog.get_logger("worker.recovery").bind(partition=self._settings.partition)
         self._told_at = 0.0
+        self._last: Verdict | None = None
 
     def close(self) -> None:
         """Let the connections go."""
@@ -128,7 +129,10 @@ class Recovery:
             verdict = self._judge(admitted, cursor, facts)
             if admitted is not None and verdict.action == "nothing":
                 return Admitted(cursor.epoch, facts.run_id, admitted.rebuilds, admitted.rebuild_ms)
-            self._log.warning("recovery", action=verdict.action, reason=verdict.reason)
+            if verdict != self._last:
+                # Said once: one that is refused is looked at again and again.
+                self._log.warning("recovery", action=verdict.action, reason=verdict.reason)
+            self._last = verdict if verdict.action == "refuse" else None
             if verdict.action == "refuse":
                 self._tell("REFUSED", verdict.reason, facts, cursor)
                 raise RecoveryRefused(verdict.reason)

@@ -173,6 +173,18 @@ async def test_a_state_without_its_meta_is_rebuilt(shop: RecoveringShop) -> None
     assert shop.picture() == before
 
 
+@pytest.mark.parametrize("field", ["epoch", "seq"])
+async def test_a_meta_that_says_nonsense_is_as_good_as_lost(shop: RecoveringShop, field: str) -> None:
+    engine = await shop.open_engine(shop.recover())
+    await shop.stock(engine)
+    before = shop.picture()
+    shop.flush()
+    with shop.client() as client:
+        client.hset(KEYS.meta, field, "12 or so")
+    assert shop.recover().epoch == 2
+    assert shop.picture() == before
+
+
 async def test_lost_counters_are_found_while_it_runs(shop: RecoveringShop) -> None:
     engine = await shop.open_engine(shop.recover())
     await shop.stock(engine)
