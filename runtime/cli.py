@@ -7,74 +7,64 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
+from runtime.command_index import ELSEWHERE
 from runtime.command_line import load as _load
 from runtime.command_line import running as _running
 from runtime.command_line import told as _told
 from runtime.settings import describe, unknown_variables
 
-_ELSEWHERE: Final = {
-    "products": "runtime.commands.products:app",
-    "stock": "runtime.commands.stock:app",
-    "reserve": "runtime.commands.reserve:app",
-    "reservations": "runtime.commands.reservations:app",
-    "orders": "runtime.commands.orders:app",
-    "adjust": "runtime.commands.adjust:app",
-    "approvals": "runtime.commands.approvals:app",
-    "transactions": "runtime.commands.transactions:app",
-    "alerts": "runtime.commands.alerts:app",
-    "webhooks": "runtime.commands.webhooks:app",
-    "top": "runtime.commands.top:app",
-    "audit": "runtime.audit",
-    "keys": "runtime.commands.keys:app",
-    "jobs": "runtime.commands.jobs:app",
-    "rebuild": "runtime.rebuild_command",
-    "export": "runtime.commands.export:app",
-    "import": "runtime.commands.imports:app",
-    "imports": "runtime.commands.imports:list_app",
-    "replay": "runtime.replay.command",
-    "loadtest": "runtime.loadtest.command",
-}
-"""Commands whose module is loaded only when they are asked for: name -> module with a function of that name,
-`module:function`, or `module:app` with a Typer of its own."""
-
-
-_ON_THE_SERVER: Final = frozenset({"keys", "jobs"})
-"""Of these, those that need no service: they look by themselves unless one is named."""
-
-OVER_HTTP: Final = "The shop (over HTTP, from anywhere)"
-
 
 class _Commands(TyperGroup):
-    """Adds the commands that live in modules of their own."""
+    """Adds the commands that live in modules of their own, and loads the one that is asked for."""
+
+    _listing = False
+    """While only names and lines are wanted: nothing is loaded then."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *(name for name, place in _ELSEWHERE.items() if _exists(place))]
+        return [*super().list_commands(ctx), *(name for name, found in ELSEWHERE.items() if _exists(found.place))]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        place = _ELSEWHERE.get(cmd_name)
-        if place is None or not _exists(place):
+        elsewhere = ELSEWHERE.get(cmd_name)
+        if elsewhere is None or not _exists(elsewhere.place):
             return super().get_command(ctx, cmd_name)
-        module, _, name = place.partition(":")
-        found = getattr(import_module(module), name or cmd_name)
+        if self._listing:
+            return TyperCommand(cmd_name, help=elsewhere.text, rich_help_panel=elsewhere.heading)
+        module, _, name = elsewhere.place.partition(":")
+        found = getattr(import_module(module), name)
         if isinstance(found, typer.Typer):
-            command = typer.main.get_command(found)
-            if cmd_name not in _ON_THE_SERVER:
-                command.rich_help_panel = OVER_HTTP  # type: ignore[attr-defined]  # every command of Typer has it
-            return command
-        single = typer.Typer(add_completion=False)
+            return typer.main.get_command(found)
+        single = typer.Typer(add_completion=False, rich_markup_mode="markdown")
         single.command(cmd_name)(found)
         return typer.main.get_command(single)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        with self._only_listing():
+            super().format_help(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        with self._only_listing():
+            return super().shell_complete(ctx, incomplete)
+
+    @contextmanager
+    def _only_listing(self) -> Iterator[None]:
+        self._listing = True
+        try:
+            yield
+        finally:
+            self._listing = False
 
 
 app = typer.Typer(

@@ -19,7 +19,8 @@ import typer
 from typer.testing import CliRunner
 
 from api.problems import KINDS
-from runtime.cli import OVER_HTTP, app
+from runtime.cli import app
+from runtime.command_index import ELSEWHERE, OVER_HTTP
 from runtime.commands.failures import NEXT
 from tests.command_line.conftest import Holdfast, one_line
 from tests.http.running import KEYS, RunningService
@@ -41,10 +42,9 @@ def shop_commands() -> dict[tuple[str, ...], typer.core.TyperCommand]:
 
     root = typer.main.get_command(app)
     context = typer.Context(root)
-    for name in root.list_commands(context):  # type: ignore[attr-defined]
-        command = root.get_command(context, name)  # type: ignore[attr-defined]
-        if command.rich_help_panel == OVER_HTTP:
-            walk(command, (name,))
+    for name, elsewhere in ELSEWHERE.items():
+        if elsewhere.heading == OVER_HTTP:
+            walk(root.get_command(context, name), (name,))  # type: ignore[attr-defined]
     return found
 
 
@@ -77,6 +77,25 @@ def test_help_lists_every_command() -> None:
     assert shown.exit_code == 0
     for name in ("up", "audit", "products", "top", "webhooks", "--install-completion"):
         assert name in shown.stdout
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_the_index_says_what_the_command_says(name: str) -> None:
+    root = typer.main.get_command(app)
+    command = root.get_command(typer.Context(root), name)  # type: ignore[attr-defined]
+    assert one_line((command.help or "").split("\n\n")[0]) == ELSEWHERE[name].text
+
+
+def test_help_and_completion_load_no_command() -> None:
+    look = (
+        "import sys; from typer.testing import CliRunner; from runtime.cli import app; run = CliRunner().invoke;"
+        "assert 'webhooks' in run(app, ['--help']).stdout;"
+        "words = {'_HOLDFAST_COMPLETE': 'complete_bash', 'COMP_WORDS': 'holdfast ', 'COMP_CWORD': '1'};"
+        "assert 'webhooks' in run(app, [], prog_name='holdfast', env=words).stdout;"
+        "print([name for name in sys.modules if name.startswith(('sqlalchemy', 'runtime.commands.', 'runtime.audit'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_hints_are_for_problems_that_exist() -> None:
