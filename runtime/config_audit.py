@@ -12,6 +12,7 @@ import psycopg
 import redis
 from msgspec import Struct
 
+from runtime.replica_audit import MIN_REPLICAS, audit_replicas
 from runtime.server_binaries import MIN_POSTGRES, MIN_REDIS, MIN_VALKEY
 
 Durability = Literal["journal", "fsync", "replicated", "ledger"]
@@ -60,11 +61,14 @@ class ConfigurationRefused(RuntimeError):
         self.findings = findings
 
 
-_READ: Final = ("maxmemory-policy", "appendonly", "appendfsync", "no-appendfsync-on-rewrite")
+_READ: Final = ("maxmemory-policy", "appendonly", "appendfsync", "no-appendfsync-on-rewrite", MIN_REPLICAS)
 
 
-def audit_redis(client: redis.Redis, durability: Durability) -> ServerReport:
-    """Hold a Redis or Valkey against what `durability` promises. Raises redis.RedisError when it can't be asked."""
+def audit_redis(client: redis.Redis, durability: Durability, replicas: int = 0) -> ServerReport:
+    """Hold a Redis or Valkey against what `durability` promises, and against the `replicas` that can be waited for.
+
+    Raises redis.RedisError when it can't be asked.
+    """
     # decode_responses may be on or off; redis-py parses INFO into text either way.
     info = client.info("everything")
     configuration, readable = _configuration(client, info)
@@ -105,6 +109,9 @@ def audit_redis(client: redis.Redis, durability: Durability) -> ServerReport:
         _audit_fsync(configuration, durability, findings)
     if info.get("aof_last_write_status", "ok") != "ok":
         warn("aof_last_write_status", info["aof_last_write_status"], "ok", "the last write to disk failed")
+    for found in audit_replicas(client, info, configuration, replicas, by_default=durability == "replicated"):
+        severity: Literal["refuse", "warn"] = "refuse" if found.refused else "warn"
+        findings.append(Finding(severity, found.setting, found.found, found.wanted, found.why, found.fix))
     if not readable:
         warn(
             "CONFIG",

@@ -132,7 +132,7 @@ def _opened(  # noqa: PLR0917
 
     with redis_client(redis_url) as client:
         _reach("Redis", redis_url, client.ping, deadline)
-        store = audit_redis(client, settings.durability)
+        store = audit_redis(client, settings.durability, settings.replicas)
         warnings += require(store)
     admitted = _admitted(settings, redis_url, database_url)
 
