@@ -2,7 +2,6 @@
 
 - `service`  a running service for the session; each test uses SKUs of its own
 - `stock`    short ways to put something into it (tests/console/stocked.py)
-- `client`   `client("auditor")`: an HTTP client that is signed in to the console, for tests without a browser
 - `visit`    `visit("admin", dark=True)`: a page of a browser of its own that is signed in; `visit(None)` is nobody.
              Whatever a browser logs as an error in a test (a script, a refused resource, the content security policy)
              fails it.
@@ -17,7 +16,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Page
 
@@ -25,7 +23,7 @@ from runtime.embedded_postgres import EmbeddedPostgres
 from runtime.embedded_redis import EmbeddedRedis
 from tests.console.browser import HOW_TO_GET_ONE, BrowserThread, chromium_path
 from tests.console.stocked import Stocked
-from tests.console.visitors import COOKIE, Visitors, sign_in_cookie
+from tests.console.visitors import Visitors
 from tests.console.worked_service import WorkedService
 from tests.http.running import KEYS
 
@@ -82,19 +80,3 @@ def stock(service: WorkedService) -> Iterator[Stocked]:
     stocked = Stocked(service.address("protocol"), KEYS)
     yield stocked
     stocked.close()
-
-
-@pytest.fixture
-def client(service: WorkedService) -> Iterator[Callable[[str], httpx.Client]]:
-    address = service.address("protocol")
-    made: list[httpx.Client] = []
-
-    def signed_in(role: str) -> httpx.Client:
-        cookies = httpx.Cookies()
-        cookies.set(COOKIE, sign_in_cookie(address, KEYS[role]), path="/console")
-        made.append(httpx.Client(base_url=address, cookies=cookies, timeout=60, trust_env=False))
-        return made[-1]
-
-    yield signed_in
-    for one in made:
-        one.close()

@@ -175,6 +175,17 @@ def test_a_product_is_made_and_changed(service: WorkedService, shop: Stocked, op
     assert operator.get(f"/console/products/{shop.sku()}").status_code == 404
 
 
+def test_skus_of_every_form_lead_to_their_page(service: WorkedService, shop: Stocked, operator: FormClient) -> None:
+    sku = f"{shop.sku()}:B c_d.e"
+    page = after(operator, operator.post("/console/new-product", sku=sku, name="Odd & ends"))
+    (action,) = set(re.findall(r'action="(/console/products/[^"]+/change)"', page))
+    after(operator, operator.post(action, kind="receive", quantity="3", reason="delivery"))
+    assert level(service, sku) == (3, 0)
+    listed = operator.get("/console/stock", params={"q": sku}).text
+    assert skus_of(listed) == [sku]
+    assert operator.get("/console/flash-sale", params={"sku": sku}).status_code == 200
+
+
 def test_the_list_is_searched_filtered_sorted_and_paged(shop: Stocked, admin: FormClient) -> None:
     mark = shop.sku("Q")
     made = [
