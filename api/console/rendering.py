@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from api.auth import Permission
 from api.console.assets import Assets
@@ -39,7 +39,7 @@ def number(value: float | None) -> str:
     """A number with thin separators; a dash where there is none."""
     if value is None:
         return "\N{EN DASH}"
-    return f"{value:,}"
+    return f"{int(value):,}" if value == int(value) else f"{value:,}"
 
 
 def signed(value: int) -> str:
@@ -70,8 +70,3 @@ def url_part(text: str) -> str:
 def share(part: int, whole: int) -> str:
     """`part` of `whole` in percent, 0 to 100, as SVG takes it."""
     return f"{max(0.0, min(100.0, 100.0 * part / whole)):.2f}" if whole > 0 else "0"
-
-
-def safe(text: str) -> Any:
-    """`text` escaped: for the few places that build HTML in Python."""
-    return escape(text)
