@@ -13,6 +13,7 @@ Owns that decision for every call, as a generator; never does anything itself (d
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from holdfast_client.problems import problem_of_answer
 from holdfast_client.steps import Answer, Call, Lost, Open, Opened, Pause, Send, Steps
 
 T = TypeVar("T")
+
+logger = logging.getLogger("holdfast_client")
 
 NOTHING_DONE: Final = frozenset({"rate-limited", "overloaded", "not-ready", "journal-full"})
 """Problems that the service gives before it has begun with the request."""
@@ -114,6 +117,7 @@ def _settled(call: Call[Any], manner: Manner, effect: type[Send] | type[Open]) -
         failures += 1
         if not again or retries.deadline_s == 0 or manner.clock() + pause_s >= deadline:
             raise failure from (outcome.error if isinstance(outcome, Lost) else None)
+        logger.debug("%s %s: %s; again in %.2f s", call.method, call.route, failure, pause_s)
         yield Pause(pause_s)
 
 
