@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 
 from runtime.data_folder import KEYS_FILE, BootstrapKeys
 
@@ -49,6 +50,7 @@ def welcome(
         admin, storefront = _from_file(file, "admin_key"), _from_file(file, "storefront_key")
     return [
         *lines,
+        f"  watch it  holdfast top --data-dir {quote(str(folder))}",
         "",
         "Make a product, then hold two of it:",
         f'  curl -X PUT {url}/inventory/products/MUG -H "Authorization: Bearer {admin}" \\',

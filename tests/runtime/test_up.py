@@ -96,6 +96,28 @@ def running(session_folder: Path) -> Iterator[Up]:
     assert service.stop() == 0
 
 
+def test_the_commands_find_it_and_its_key_by_its_data_directory(running: Up) -> None:
+    def holdfast(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from runtime.cli import main; main()", *words]
+        command += ["--data-dir", str(running.data_dir)]
+        return subprocess.run(command, capture_output=True, text=True, env=clean_environment(), check=False)
+
+    assert f"holdfast top --data-dir {running.data_dir}" in running.output
+    assert holdfast("products", "set", "CLI", "--name", "By hand", "--initial-stock", "5").returncode == 0
+    shown = holdfast("stock", "CLI", "--json")
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["items"][0]["available"] == 5
+    seen = holdfast("top", "--once", "--json")
+    assert seen.returncode == 0, seen.stderr
+    pulse = json.loads(seen.stdout)["pulse"]
+    assert {one["role"] for one in pulse["processes"]} == {"api", "worker"}
+    assert pulse["health"]["redis"] == pulse["health"]["postgres"] == "ok"
+    # A key that a data directory keeps goes nowhere else.
+    elsewhere = holdfast("stock", "CLI", "--url", "http://127.0.0.1:9")
+    assert elsewhere.returncode == 2
+    assert "a key is needed" in elsewhere.stderr
+
+
 def test_a_second_start_on_the_same_data_is_refused_with_the_pid(running: Up, start_up: StartUp) -> None:
     second = start_up(wait=False, data_dir=running.data_dir)
     assert second.wait(60) == 2
