@@ -102,7 +102,7 @@ local function adjust(command)
   local raw = raw_records[base]
   if raw then
     local record = unpack_all(raw)
-    -- "*": a rebuild wrote it, from a journal that knows the change but not the request. Its epoch stands behind.
+    -- "*": a rebuild wrote it, from a journal that knows the change but not the request.
     if record[1] ~= "ADJUSTED" or print == "" or (record[3] ~= print and record[3] ~= "*") then
       return answer(KEY_REUSED)
     end
@@ -130,7 +130,8 @@ local function adjust(command)
   end
   local id, text, own_seq = base .. now_hex, event_lines(skus, changes), first_seq + events
   if print ~= "" then
-    write_record(base, ARRAY_5 .. pack("ADJUSTED", now, print, own_seq, text), format("%d", WINDOW_MS))
+    -- With the epoch: asked again in a later one, the answer must not name an event of that.
+    write_record(base, ARRAY_6 .. pack("ADJUSTED", now, print, own_seq, text, epoch), format("%d", WINDOW_MS))
   end
   grows = true
   emit(ARRAY_8, "adjust", id, text, command[4], command[5], command[6], command[7], command[8])

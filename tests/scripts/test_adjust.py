@@ -218,3 +218,17 @@ def test_two_thousand_lines(shop: Machine) -> None:
 
     assert len(result.movements) == 2_000
     assert shop.counters("S1999") == (2, 0)
+
+
+def test_asked_again_in_a_later_epoch_it_names_the_event_of_the_first(machine: Machine) -> None:
+    machine.stock("A", 10)
+    base = machine.base()
+    first = machine.adjust(("A", "add", 5), base=base, fingerprint="f" * 16)
+    # As a Redis that was restarted is taken over: the same state, and numbers that begin anew.
+    machine.client.hset(machine.keys.meta, mapping={"epoch": 2, "seq": 0})
+    machine.epoch = 2
+
+    again = machine.adjust(("A", "add", 5), base=base, fingerprint="f" * 16)
+
+    assert (again.status, again.first_epoch, again.first_seq) == ("replayed", 1, first.first_seq)
+    assert again.movements == first.movements
