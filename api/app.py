@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from typing import Any, Final
 
 import structlog
@@ -17,6 +18,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
+from structlog.contextvars import bound_contextvars
 
 from api import problems
 from api.audit import SCOPE_KEY, AuditSlot, audit_code, end_audit
@@ -157,27 +159,14 @@ class Application:
         settings = self.services.settings
         limit, patience_s = body_limits(settings, scope)
         status, began = 500, 0.0
-        taken, complete = 0, False
-        deadline = asyncio.get_running_loop().time() + patience_s
+        spans = self.services.spans
+        span = None if spans is None else spans.begin(scope["method"], exchange.traceparent)
+        if span is not None:
+            exchange.trace_id = span.trace_id
 
-        async def limited_receive() -> asgi.Message:
-            nonlocal taken, complete
-            if complete:
-                # Only the client's leaving can come now, and that may take as long as the answer.
-                return await receive()
-            try:
-                async with asyncio.timeout_at(deadline):
-                    message = await receive()
-            except TimeoutError:
-                raise asgi.request_timeout() from None
-            complete = not message.get("more_body", False)
-            taken += len(message.get("body", b""))
-            if taken > limit:
-                raise asgi.too_large(limit)
-            return message
-
+        body = _Body(receive, limit, patience_s)
         if is_upload(scope):
-            send = ending_unread(send, receive, lambda: complete)
+            send = ending_unread(send, receive, lambda: body.complete)
 
         async def marked_send(message: asgi.Message) -> None:
             nonlocal status, began
@@ -185,6 +174,8 @@ class Application:
                 # What is told of an answer is how long it took to begin: a stream goes on for hours.
                 status, began = message["status"], time.perf_counter()
                 await end_audit(audit, self.services.database, status)
+                if span is not None:
+                    span.end(_name_of(scope), status, request_id.decode())
                 common = ((b"x-request-id", request_id), *scope.get(RATE_LIMIT, ()))
                 message["headers"] = [*message.get("headers", ()), *common]
             await send(message)
@@ -192,20 +183,53 @@ class Application:
         scope["holdfast.authorization"] = exchange.authorization
         audit = scope[SCOPE_KEY] = AuditSlot(request_id.decode("latin-1"), started)
         try:
-            if asgi.content_length(scope["headers"]) > limit:
-                await _send_too_large(limit, receive, marked_send)
-                return
-            app = self.console if self.console is not None and is_console(scope) else self.cold
-            await app(scope, limited_receive, marked_send)
+            # Whoever logs a line while this request is carried out names it.
+            with bound_contextvars(request_id=request_id.decode()), nullcontext() if span is None else span.attached():
+                if asgi.content_length(scope["headers"]) > limit:
+                    await _send_too_large(limit, receive, marked_send)
+                    return
+                app = self.console if self.console is not None and is_console(scope) else self.cold
+                await app(scope, body.receive, marked_send)
         except Exception as error:
             # Starlette has sent the 500 by now; the log line is ours, so that it carries the request's id.
-            logger.error("request failed", exc_info=error, request_id=request_id.decode())
+            exchange.argument = str(scope.get("path_params", {}).get("sku", ""))
+            logger.error("request failed", exc_info=error, operation=_name_of(scope), **exchange.named())
         finally:
             name = _name_of(scope)
+            exchange.argument = str(scope.get("path_params", {}).get("sku", ""))
+            if span is not None:
+                span.end(name, status, request_id.decode())
             took_s = (began or time.perf_counter()) - started
             self.metrics.endpoint(name).count(status, took_s)
             if settings.access_log:
                 exchange.log(name, status, took_s)
+
+
+class _Body:
+    """What is received of a cold request, within its limits of size and time."""
+
+    def __init__(self, receive: asgi.Receive, limit: int, patience_s: float) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._deadline = asyncio.get_running_loop().time() + patience_s
+        self._taken = 0
+        self.complete = False
+
+    async def receive(self) -> asgi.Message:
+        """The next message. Raises Problem `request-timeout`, `payload-too-large`."""
+        if self.complete:
+            # Only the client's leaving can come now, and that may take as long as the answer.
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            raise asgi.request_timeout() from None
+        self.complete = not message.get("more_body", False)
+        self._taken += len(message.get("body", b""))
+        if self._taken > self._limit:
+            raise asgi.too_large(self._limit)
+        return message
 
 
 def create_app(services: Services) -> Application:

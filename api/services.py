@@ -14,6 +14,7 @@ from api.rate_limits import RateLimits
 
 if TYPE_CHECKING:
     from api.auth import KeyStore
+    from api.request_spans import RequestSpans
     from engine import Engine
     from inventory.context import Inventory
     from inventory.job_queue import JobQueue
@@ -97,6 +98,8 @@ class Services(Struct, frozen=True):
     settings: ApiSettings
     jobs: JobQueue
     """Background work is asked for here."""
+    spans: RequestSpans | None = None
+    """Makes the spans of requests; None: nothing is traced."""
 
     @property
     def engine(self) -> Engine:

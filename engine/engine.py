@@ -41,6 +41,7 @@ from engine.journal import entries_of
 from engine.keys import partition_keys
 from engine.limits import MAX_TTL_MS, MIN_TTL_MS
 from engine.link import parse_url
+from engine.observed import BatchObserver, ObservedBatcher
 from engine.pulse_board import PulseBoard
 from engine.replicated import ReplicatedBatcher, ReplicationSettings
 from engine.results import Details, Reply, Reservation, Result, Status, StockLevel, decode_reply
@@ -75,6 +76,8 @@ class EngineSettings(Struct, frozen=True):
     """How long they are waited for, up to 4,000; the answer is Unreplicated then."""
     clock_ms: int | None = None
     """A test's own clock; None for the server's."""
+    observer: BatchObserver | None = None
+    """Hears of every batch (engine/observed.py), for traces; None: nobody does, and it costs nothing."""
     script: Script | None = None
     """Another script than the one in lua/, for tests that break it on purpose; None for that one."""
 
@@ -152,7 +155,11 @@ class Engine:
             clock_ms=chosen.clock_ms,
         )
         admission = Admission(chosen.epoch, chosen.run_id)
-        batcher = Batcher(address, script, keys, batching, admission)
+        if chosen.observer is None:
+            batcher = Batcher(address, script, keys, batching, admission)
+        else:
+            batcher = observed = ObservedBatcher(address, script, keys, batching, admission)
+            observed.observer = chosen.observer
         await batcher.start(patient=patient)
         replicated = None
         if chosen.replicas:

@@ -6,11 +6,11 @@ Owns the pool; never holds a query (persistence/queries/) and is no part of the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import Executable, Row, select
+from sqlalchemy import Executable, Row, event, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -74,6 +74,29 @@ class Database:
     def connections_in_use(self) -> int:
         """Connections handed out at this moment, for metrics."""
         return int(self._engine.pool.checkedout())  # type: ignore[attr-defined]
+
+    def watch_statements(self, watch: Callable[[str], Callable[[bool], None] | None]) -> None:
+        """From now on `watch` is called with each statement (without its values) as it begins, and what that gives,
+        if anything, at its end with whether it went well. For traces.
+        """
+
+        def begin(*given: Any) -> None:
+            given[4]._holdfast_end = watch(given[2])
+
+        def end(*given: Any) -> None:
+            told = getattr(given[4], "_holdfast_end", None)
+            if told is not None:
+                told(True)
+
+        def fail(failure: Any) -> None:
+            told = getattr(failure.execution_context, "_holdfast_end", None)
+            if told is not None:
+                told(False)
+
+        engine = self._engine.sync_engine
+        event.listen(engine, "before_cursor_execute", begin)
+        event.listen(engine, "after_cursor_execute", end)
+        event.listen(engine, "handle_error", fail)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:

@@ -15,6 +15,8 @@ from typing import IO, Any, Final, Literal
 
 import structlog
 
+from engine.trace_context import trace_id
+
 MASK: Final = "***"
 
 _SECRET_FIELD = re.compile(r"(?i)(^|_)(authorization|api_?key|key|password|passwd|secret|token|cookie)$")
@@ -115,6 +117,7 @@ def configure_logs(
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _named(process),
+        _traced,
     ]
     # Tracebacks become text before redaction, so that a secret inside an exception is taken out as well.
     last: list[structlog.typing.Processor] = [
@@ -154,6 +157,14 @@ def _log_thread_failure(failed: threading.ExceptHookArgs) -> None:
     """Instead of Python's own, which prints the traceback as it is."""
     error = failed.exc_value or failed.exc_type()
     logging.getLogger("holdfast.threads").error("a thread ended by an error", exc_info=error)
+
+
+def _traced(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The trace that the line belongs to, unless it says so itself."""
+    trace = trace_id()
+    if trace:
+        event.setdefault("trace_id", trace)
+    return event
 
 
 def _named(process: str) -> structlog.typing.Processor:

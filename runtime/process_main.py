@@ -58,7 +58,14 @@ def main() -> int:
             run_jobs(settings, ready)
         else:
             run_api(settings, socket.socket(fileno=given.listen_fd), ready, counters)
-    except (StoreUnreachable, SchemaDiffers, ConfigurationRefused, DatabaseUnavailable, HoldfastError) as refused:
+    except (
+        SettingsInvalid,
+        StoreUnreachable,
+        SchemaDiffers,
+        ConfigurationRefused,
+        DatabaseUnavailable,
+        HoldfastError,
+    ) as refused:
         structlog.stdlib.get_logger("holdfast.runtime").error("not started", reason=str(refused))
         return REFUSED
     except Exception:  # noqa: BLE001 - a bug must go through the log, where secrets are taken out

@@ -336,6 +336,19 @@ class Settings(BaseSettings):
         description="Port of the worker's own Prometheus page, for a worker on a machine without an API; 0: none.",
     )
     metrics_host: str = Field("127.0.0.1", description="Address of that page.")
+    otel_endpoint: str = Field(
+        "",
+        max_length=2000,
+        pattern=r"^(https?://\S+)?$",
+        description="OpenTelemetry collector that traces go to, OTLP over HTTP (`http://127.0.0.1:4318`); needs "
+        "`pip install 'holdfast[otel]'`. Empty: OTEL_EXPORTER_OTLP_ENDPOINT, or no traces.",
+    )
+    trace_sample: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of requests, flushes and jobs that are traced; a caller's `traceparent` goes before it.",
+    )
     shutdown_grace_seconds: float = Field(
         10.0,
         ge=0.5,

@@ -16,10 +16,11 @@ from contextlib import AsyncExitStack
 from datetime import time
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
 import uvloop
+from msgspec import structs
 
 from api.app import Application, create_app
 from api.auth import KeyStore
@@ -38,6 +39,8 @@ from runtime.jobs_redis import jobs_url_of
 from runtime.opening import Opening, begin, connected_engine, first_of, open_or_be_stopped, signals_asking
 from runtime.settings import Settings
 from runtime.store import OpenedStore, given_keys, recovery_settings, urls_of
+from runtime.tracing.start import start_tracing
+from worker.failpoints import nothing
 from worker.flusher import FlusherSettings
 from worker.jobs.context import JobSettings
 from worker.jobs.process import JobProcess
@@ -46,6 +49,9 @@ from worker.keeper import KeeperSettings
 from worker.order_stream import OrderStreamSettings
 from worker.service import Worker, WorkerSettings
 from worker.sweeper import SweeperSettings
+
+if TYPE_CHECKING:
+    from runtime.tracing.tracing import Tracing
 
 Ready = Callable[[], None]
 """Called once the process serves."""
@@ -63,8 +69,9 @@ def run_api(settings: Settings, listening: socket.socket, ready: Ready, counters
 
     While Redis or Postgres is away it answers 503 and waits. Raises what open_store raises for what waiting won't mend.
     """
+    tracing = start_tracing(settings, "api" if counters is None else counters.name)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, listening, ready, counters))
+        runner.run(_serve(settings, listening, ready, counters, tracing))
 
 
 def run_worker(settings: Settings, ready: Ready, counters: Path | None = None) -> None:
@@ -75,14 +82,15 @@ def run_worker(settings: Settings, ready: Ready, counters: Path | None = None) -
     store = open_or_be_stopped(settings, None)
     if store is not None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_work(settings, store, ready, counters))
+            runner.run(_work(settings, store, ready, counters, start_tracing(settings, "worker")))
 
 
 def run_jobs(settings: Settings, ready: Ready) -> None:
     """Run background jobs and their schedules until SIGTERM or SIGINT. Raises, and is ready, as `run_worker`."""
     store = open_or_be_stopped(settings, None)
     if store is not None:
-        JobProcess(job_settings(settings, store), JOBS).run(ready)
+        tracing = start_tracing(settings, "jobs", forks=True)
+        JobProcess(job_settings(settings, store, tracing), JOBS).run(ready)
 
 
 def engine_settings(settings: Settings, epoch: int, run_id: str, *, serves: bool = False) -> EngineSettings:
@@ -158,7 +166,7 @@ def api_settings(settings: Settings, counters: Path | None) -> ApiSettings:
     )
 
 
-def job_settings(settings: Settings, store: OpenedStore) -> JobSettings:
+def job_settings(settings: Settings, store: OpenedStore, tracing: Tracing | None = None) -> JobSettings:
     """The job process's part of the settings."""
     return JobSettings(
         redis_url=store.redis_url,
@@ -166,15 +174,20 @@ def job_settings(settings: Settings, store: OpenedStore) -> JobSettings:
         database_url=store.database_url,
         engine=engine_settings(settings, store.epoch, store.run_id),
         inventory=inventory_settings(settings),
+        spans=None if tracing is None else tracing.jobs,
         workers=settings.job_workers,
         grace_s=settings.shutdown_grace_seconds,
     )
 
 
-async def _serve(settings: Settings, listening: socket.socket, ready: Ready, counters: Path | None) -> None:
+async def _serve(
+    settings: Settings, listening: socket.socket, ready: Ready, counters: Path | None, tracing: Tracing | None
+) -> None:
     async with AsyncExitStack() as closing:
+        if tracing is not None:
+            closing.push_async_callback(asyncio.to_thread, tracing.close)
         with signals_asking() as asked:
-            begun = await _built(settings, counters, asked, closing)
+            begun = await _built(settings, counters, tracing, asked, closing)
         quiet_signals()
         if begun is None:
             return
@@ -187,17 +200,22 @@ async def _serve(settings: Settings, listening: socket.socket, ready: Ready, cou
 
 
 async def _built(
-    settings: Settings, counters: Path | None, asked: asyncio.Event, closing: AsyncExitStack
+    settings: Settings, counters: Path | None, tracing: Tracing | None, asked: asyncio.Event, closing: AsyncExitStack
 ) -> tuple[Application, asyncio.Task[None]] | None:
     """The application, and the task that opens its store; None when the end was asked for before it could serve."""
     redis_url, database_url = urls_of(settings)
     opening = Opening(settings, given_keys(settings))
     closing.callback(opening.stop)
     await first_of(asked.wait(), opening.opened_or_delayed())
-    engine = await connected_engine(redis_url, engine_settings(settings, 0, "", serves=True), opening)
+    serving = engine_settings(settings, 0, "", serves=True)
+    if tracing is not None:
+        serving = structs.replace(serving, observer=tracing.batches)
+    engine = await connected_engine(redis_url, serving, opening)
     closing.push_async_callback(engine.close)
     database = Database(database_url)
     closing.push_async_callback(database.close)
+    if tracing is not None:
+        database.watch_statements(tracing.statements)
     watermark = watermark_of(engine, database_url)
     closing.push_async_callback(watermark.close)
     pressure = BackPressure(engine, watermark, back_pressure_settings(settings))
@@ -220,7 +238,8 @@ async def _built(
     inventory = Inventory(engine, database, watermark, inventory_settings(settings))
     jobs = JobQueue(jobs_url_of(settings, redis_url), JOBS.kinds)
     closing.callback(jobs.close)
-    services = Services(inventory, keys, api_settings(settings, counters), jobs)
+    spans = None if tracing is None else tracing.requests
+    services = Services(inventory, keys, api_settings(settings, counters), jobs, spans)
     return create_app(services), beginning
 
 
@@ -265,7 +284,9 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-async def _work(settings: Settings, store: OpenedStore, ready: Ready, counters: Path | None) -> None:
+async def _work(
+    settings: Settings, store: OpenedStore, ready: Ready, counters: Path | None, tracing: Tracing | None
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -275,12 +296,18 @@ async def _work(settings: Settings, store: OpenedStore, ready: Ready, counters: 
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ask)
-    worker = Worker(worker_settings(settings, store, counters))
+    worker = Worker(worker_settings(settings, store, counters, tracing))
     loop.call_soon(ready)
-    await worker.run(stop)
+    try:
+        await worker.run(stop)
+    finally:
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
 
 
-def worker_settings(settings: Settings, store: OpenedStore, counters: Path | None = None) -> WorkerSettings:
+def worker_settings(
+    settings: Settings, store: OpenedStore, counters: Path | None = None, tracing: Tracing | None = None
+) -> WorkerSettings:
     """The worker's part of the settings. `counters` as for `run_api`."""
     return WorkerSettings(
         redis_url=store.redis_url,
@@ -301,6 +328,7 @@ def worker_settings(settings: Settings, store: OpenedStore, counters: Path | Non
             redis_url=settings.orders_redis_url.get_secret_value() if settings.orders_redis_url else store.redis_url,
         ),
         jobs_url=jobs_url_of(settings, store.redis_url),
+        flush_steps=nothing if tracing is None else tracing.flushes,
         metrics_port=settings.metrics_port or None,
         metrics_host=settings.metrics_host,
         metrics_file=None if counters is None else counters.with_suffix(".prom"),

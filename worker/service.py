@@ -30,6 +30,7 @@ from inventory.job_queue import JobQueue
 from persistence.database import Database
 from worker.announcer import Announcer
 from worker.consumers import consumers
+from worker.failpoints import Hook, nothing
 from worker.flusher import Flusher, FlusherSettings, FlusherStatus
 from worker.follower import Follower
 from worker.jobs.registry import JOBS
@@ -54,6 +55,8 @@ class WorkerSettings(Struct, frozen=True):
     orders: OrderStreamSettings = OrderStreamSettings()
     jobs_url: str | None = None
     """Redis database of the background jobs; None: what would be enqueued is left to its schedule."""
+    flush_steps: Hook = nothing
+    """Called with each step of a flush, for traces."""
     metrics_port: int | None = None
     """Port of the Prometheus page; 0: a free one; None: no page."""
     metrics_host: str = "127.0.0.1"
@@ -71,7 +74,7 @@ class Worker:
         self._keeper = (
             Keeper(settings.redis_url, settings.database_url, settings.keeper) if settings.keeper is not None else None
         )
-        self._flusher = Flusher(settings.redis_url, settings.database_url, flusher)
+        self._flusher = Flusher(settings.redis_url, settings.database_url, flusher, settings.flush_steps)
         self._sweeper: Sweeper | None = None
         self._orders: OrderStream | None = None
         self._followers: list[Follower] = []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -97,6 +97,11 @@ class Hot:
             table = self._exact.setdefault(place.encode(), {})
         table[method] = endpoint
 
+    def endpoints(self) -> Iterator[Endpoint]:
+        """Every endpoint, the ones that refuse included."""
+        for table in [*self._exact.values(), self._by_id, self._confirm, self._availability]:
+            yield from table.values()
+
     def seal(self) -> None:
         """Answer 405 for every other method of the paths added so far."""
         tables = [*self._exact.values(), self._by_id, self._confirm, self._availability]
@@ -178,8 +183,7 @@ class Hot:
 
     def log_failure(self, exchange: Exchange, error: Exception) -> None:
         """Put what nobody foresaw into the log, under the request's id."""
-        request = exchange.log_id().decode()
-        logger.error("request failed", exc_info=error, request_id=request)
+        logger.error("request failed", exc_info=error, operation=exchange.endpoint.name, **exchange.named())
 
     def later(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> None:
         """Finish an exchange in a task: only for what must wait for Postgres. The batch is never waited for so."""
@@ -188,6 +192,8 @@ class Hot:
         task.add_done_callback(self._tasks.discard)
 
     async def _guarded(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> None:
+        # A task has a context of its own: lines of anybody who works for this request carry its id.
+        structlog.contextvars.bind_contextvars(**exchange.named())
         try:
             await work
         except Exception as error:  # noqa: BLE001 - the boundary again, for what runs in a task

@@ -34,6 +34,7 @@ _SLOTS: Final[dict[bytes, str]] = {
     b"x-request-id": "request_id",
     b"content-length": "declared_length",
     b"connection": "connection",
+    b"traceparent": "traceparent",
 }
 _UNUSUAL: Final = frozenset((b"upgrade", b"expect", b"transfer-encoding"))
 # Clients spell header names in one of two ways; knowing both saves a lower() a header.
@@ -69,6 +70,10 @@ class Exchange:
     body: bytes = b""
     started: float = 0.0
     answered = False
+    traceparent: bytes = b""
+    """As sent; whether it is one is the tracer's to say."""
+    trace_id: str = ""
+    """Of a request that is traced."""
     rate_limit: Headers = ()
     """Headers that say how much of its limit the key has left; empty where it has none."""
 
@@ -120,12 +125,20 @@ class Exchange:
         """Write the access log's line: ids and numbers, nothing that could hold a key."""
         logger.info(
             "request",
-            request_id=self.log_id().decode(),
+            **self.named(),
             operation=operation,
-            reservation_id=self.argument if is_reservation_id(self.argument) else "",
             status=status,
             duration_ms=round(duration_s * 1000, 3),
         )
+
+    def named(self) -> dict[str, str]:
+        """What every log line of this request carries: its id, the reservation or SKU in its path, its trace."""
+        names = {"request_id": self.log_id().decode()}
+        if self.argument:
+            names["reservation_id" if is_reservation_id(self.argument) else "sku"] = self.argument[:MAX_REQUEST_ID]
+        if self.trace_id:
+            names["trace_id"] = self.trace_id
+        return names
 
     def refuse(self, problem: Problem) -> None:
         """Answer with a problem document."""

@@ -11,6 +11,7 @@ from api.hot.by_id import AmendEndpoint, ConfirmEndpoint, ReadEndpoint, ReleaseE
 from api.hot.endpoints import Hot
 from api.hot.limited import LimitedHot
 from api.hot.reserve import ReserveEndpoint
+from api.hot.traced import trace
 
 if TYPE_CHECKING:
     from api.metrics import Metrics
@@ -32,4 +33,6 @@ def make_hot(services: Services, metrics: Metrics, limiter: RateLimiter | None =
     hot.add("/inventory/availability", b"GET", "availability", looking, availability)
     hot.add("availability", b"GET", "availability", looking, availability)
     hot.seal()
+    if services.spans is not None:
+        trace(hot, services.spans)
     return hot

@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 from msgspec import Struct
 
+from engine.trace_context import headers_to_send
 from inventory.context import Inventory
 from inventory.job_queue import JobQueue
 from inventory.refusals import WebhookUrlRefused
@@ -135,7 +136,7 @@ async def _attempt_all(
     async def attempt(delivery: DueDelivery) -> Attempt:
         async with slots:
             headers = signature_headers(keys, delivery.event_id, datetime.now(UTC), delivery.body)
-            return await sender.post(endpoint, delivery.body.encode(), headers)
+            return await sender.post(endpoint, delivery.body.encode(), {**headers, **headers_to_send()})
 
     return await asyncio.gather(*map(attempt, due))
 

@@ -139,6 +139,10 @@ class RunningService:
             self._started.set()
             raise
 
+    def prepared(self, services: Services) -> Services:
+        """For a test that wires in more."""
+        return services
+
     async def _serve(self) -> None:
         # pytest gives every logger a handler, and uvicorn takes that for the wish to have its access log.
         logging.getLogger("uvicorn.access").setLevel(logging.CRITICAL)
@@ -156,7 +160,7 @@ class RunningService:
         await keys.start()
         inventory = Inventory(engine, database, watermark, self.inventory_settings)
         jobs = JobQueue(next_database(self.redis_url), JOBS.kinds)
-        self.services = Services(inventory, keys, self.settings, jobs)
+        self.services = self.prepared(Services(inventory, keys, self.settings, jobs))
         self.app = create_app(self.services)
         tasks = []
         for adapter in ADAPTERS:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Final, Literal
 
 import structlog
@@ -65,13 +65,21 @@ async def run_job(settings: JobSettings, registry: Registry, name: str, argument
     try:
         told_arguments = " ".join(f"{key}={value}" for key, value in arguments.items())
         number = await job_runs.begin(database, name, run_id, told_arguments, kind.timeout_s)
-        outcome = await _outcome(settings, registry, kind, arguments, database)
+        around = settings.spans.around(name, database) if settings.spans else nullcontext(_untold)
+        with around as failed:
+            outcome = await _outcome(settings, registry, kind, arguments, database)
+            if outcome.status != "ok":
+                failed(outcome.told)
         await job_runs.end(database, number, outcome.status, outcome.told)
     finally:
         await database.close()
     told = logger.info if outcome.status == "ok" else logger.error
     told("job ended", job=name, status=outcome.status, told=outcome.told, duration_s=round(outcome.duration_s, 3))
     return outcome
+
+
+def _untold(_why: str) -> None:
+    """Nothing is traced."""
 
 
 async def _outcome(
