@@ -28,7 +28,7 @@ Verdict = Literal["kept", "broken", "not settled"]
 AFTER = 120
 """Answers that are waited for once the fault is over: the service must work again, under load."""
 AFTER_S = 3.0
-QUIET_S = 30.0
+QUIET_S = 120.0
 
 
 class Report(Struct, frozen=True):

@@ -20,7 +20,7 @@ SHORT_TTL_S = 1
 """Of holds that nobody may ever hear of: they must end by themselves."""
 LONG_TTL_S = 600
 PAUSE_S = 0.05
-RESOLVE_S = 30.0
+RESOLVE_S = 120.0
 
 
 class Shop:
@@ -49,11 +49,13 @@ class Shop:
         async def put(sku: str, units: int) -> None:
             body = {"name": sku, "initial_stock": units}
             request = self.world.admin.make("PUT", f"/inventory/products/{sku}", msgspec.json.encode(body))
-            for _ in range(20):
-                answer = await self.world.ask(request)
-                if answer.status in (200, 201):
-                    return
+            deadline = asyncio.get_running_loop().time() + RESOLVE_S
+            while (answer := await self.world.ask(request)).status not in (200, 201):
+                if asyncio.get_running_loop().time() > deadline:
+                    break
                 await asyncio.sleep(PAUSE_S)
+            else:
+                return
             raise NotSettled(f"product {sku} cannot be made: {answer.status} {answer.body[:200]!r}")
 
         await asyncio.gather(*(put(sku, units) for sku, units in self.all_stock.items()))

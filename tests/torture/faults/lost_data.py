@@ -27,7 +27,7 @@ async def _known_to_the_ledger(scene: Scene) -> float:
     """A moment (monotonic) before which every answer is in the ledger by now, and so may not be lost."""
     moment = time.monotonic()
     at = written(scene.world)
-    await scene.world.wait_for(lambda: position(scene.world) >= at, 20, lambda: "the ledger has what was answered")
+    await scene.world.wait_for(lambda: position(scene.world) >= at, 120, lambda: "the ledger has what was answered")
     return moment
 
 

@@ -93,7 +93,7 @@ async def _many_workers(scene: Scene) -> None:
     count = scene.rng.randint(1, 4)
     scene.tell(f"{count} more workers")
     scene.world.more_workers(count)
-    await scene.world.wait_for(lambda: _all_run(scene), 60, lambda: "more workers run")
+    await scene.world.wait_for(lambda: _all_run(scene), 240, lambda: "more workers run")
     await asyncio.sleep(0.3)
     scene.world.fewer_workers()
 
@@ -101,7 +101,7 @@ async def _many_workers(scene: Scene) -> None:
 @fault("zombie-flusher", "a flusher stands still in the middle, another one takes over, the first one goes on")
 async def _zombie(scene: Scene) -> None:
     scene.world.more_workers(1)
-    await scene.world.wait_for(lambda: _all_run(scene), 60, lambda: "a second worker runs")
+    await scene.world.wait_for(lambda: _all_run(scene), 240, lambda: "a second worker runs")
     first = scene.rng.choice(("worker", "worker-2"))
     scene.tell(f"{first} is the zombie")
     scene.world.signal(first, signal.SIGSTOP)

@@ -109,7 +109,7 @@ async def _trimmed(scene: Scene) -> None:
     scene.tell(f"{gone} entries gone, {lost} events of them not in the ledger")
     scene.world_is_over = True
     # What the flusher had read before it stood still is its own; what it had not is gone for good.
-    for _ in range(1000):
+    for _ in range(6000):
         status, said = await world.ready()
         if status == 503 and "halted" in str(said.get("flusher")):
             break
