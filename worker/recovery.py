@@ -221,12 +221,13 @@ class Recovery:
     def _continues_ledger(self, cursor: Cursor, facts: StateFacts) -> bool:
         """True if what the journal has behind the ledger's end may be flushed before a rebuild.
 
-        With `meta` gone the journal may be whole: its entries name their epoch themselves, and the very entry that the
-        ledger ends with tells whose they are. Where the ledger has nothing of an epoch yet, only `meta` can tell.
+        With `meta` gone the journal may be whole: its entries name their epoch themselves. Where the ledger has
+        something of that epoch, the very entry that it ends with tells whose they are; where it has nothing yet, none
+        of them can contradict it, since an epoch is begun once.
         """
-        if facts.epoch == cursor.epoch and cursor.seq == 0:
-            return True
-        return facts.epoch in {None, cursor.epoch} and self._holds_last_entry(cursor)
+        if facts.epoch not in {None, cursor.epoch}:
+            return False
+        return cursor.seq == 0 or self._holds_last_entry(cursor)
 
     def _entry_over(self, epoch: int, seq: int) -> JournalEntry | None:
         """The journal's entry that holds this event."""
