@@ -13,6 +13,8 @@ ARGS ?=
 # How many faults `make torture` runs, and how long `make soak` lasts.
 RUNS ?= 60
 MINUTES ?= 10
+# How many interrupted recoveries `make recovery` plays.
+ROUNDS ?= 300
 # Where `make docs` builds the site.
 SITE ?= site
 # How many commands `make model` compares, and which promise `make promise` tries.
@@ -20,7 +22,7 @@ STEPS ?= 2000000
 NAME ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test check lint types imports lua-lint contract audit-deps planted mutants model torture soak promise demo bench docs screenshots lock clean
+.PHONY: help install up test check lint types imports lua-lint contract audit-deps planted mutants model torture soak recovery promise demo bench docs screenshots lock clean
 
 help: ## list the targets
 	@echo "Holdfast: an inventory reservation engine. Targets:"
@@ -79,6 +81,9 @@ soak: $(STAMP) ## one service under load, a fault every 20 s, for MINUTES=10: pr
 
 promise: $(STAMP) ## run the tests that a promise stands on: NAME=never-oversold; without NAME, list them
 	$(BIN)/python -m tests.promises $(NAME)
+
+recovery: $(STAMP) ## recoveries that are killed, stopped and overtaken, ROUNDS=300 of them, each with its seed
+	HOLDFAST_RECOVERY_ROUNDS=$(ROUNDS) $(BIN)/pytest -n 0 -q -s tests/worker/test_recovery_rounds.py $(ARGS)
 
 demo: $(STAMP) ## play the sample of a real shop's orders through a throw-away service, then hold it against the file
 	$(BIN)/holdfast replay --embedded $(ARGS)
