@@ -21,6 +21,7 @@ from api.auth import Permission
 from api.console.forms import Form, read_form
 from api.console.sessions import COOKIE, PATH, Viewer, by_https, is_same
 from api.rate_limiter import SCOPE_KEY, RateLimiter
+from inventory.context import PARTITION
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -65,6 +66,8 @@ class Visit:
         self.request = request
         self.viewer = viewer
         self.services: Services = request.app.state.services
+        self.ledger_place = "{}-{}".format(*self.services.watermark.position(PARTITION))
+        """How far the ledger is known to be before anything is read for the page; it shows at least that."""
 
     def may(self, permission: Permission) -> bool:
         """Whether the viewer's role grants it: templates leave out what it does not."""

@@ -36,6 +36,16 @@ export function tell(message, bad = false) {
 // Regions that are fetched again: elements with an id and data-refresh, replaced by those of a fresh page.
 let refreshing = null;
 let wanted = false;
+/** How far the ledger was, at least, when what is shown was read: [epoch, seq]. */
+let shownPlace = placeOf(document);
+
+function placeOf(page) {
+  return (page.body.dataset.ledger ?? "0-0").split("-").map(Number);
+}
+
+function isBehind([epoch, seq]) {
+  return epoch > shownPlace[0] || (epoch === shownPlace[0] && seq > shownPlace[1]);
+}
 
 function isTyped(region) {
   return [...region.querySelectorAll("input:not([type=hidden]), textarea")].some(
@@ -52,12 +62,15 @@ export async function refresh() {
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
     if (!answer.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    let leftOut = false;
     for (const old of document.querySelectorAll("[data-refresh][id]")) {
       const region = fresh.getElementById(old.id);
-      // Nobody's typing is taken away, nor the button they are about to press.
-      if (!region || old.contains(document.activeElement) || isTyped(old) || old.innerHTML === region.innerHTML) continue;
-      old.replaceWith(document.importNode(region, true));
+      if (!region || old.innerHTML === region.innerHTML) continue;
+      // Nobody's typing is taken away, nor the button they are about to press: it is tried again later.
+      if (old.contains(document.activeElement) || isTyped(old)) leftOut = true;
+      else old.replaceWith(document.importNode(region, true));
     }
+    if (!leftOut) shownPlace = placeOf(fresh);
     showTimes();
     document.dispatchEvent(new CustomEvent("holdfast:fresh"));
   })().catch(() => undefined);
@@ -70,11 +83,10 @@ export async function refresh() {
   return undefined;
 }
 
-// Lists follow the ledger: when it has moved, they are fetched again, at most every three seconds.
-let seen = "";
+// Lists follow the ledger: when it is further than the page was made from, they are fetched again, at most every three
+// seconds.
 let refreshedAt = 0;
 onTick((tick) => {
-  const place = tick.ledger.join("-");
   for (const [name, value] of Object.entries(tick.counts ?? {})) {
     for (const element of document.querySelectorAll(`[data-count="${name}"]`)) {
       element.hidden = !value;
@@ -82,12 +94,9 @@ onTick((tick) => {
     }
   }
   const follows = document.querySelector('[data-refresh="ledger"]');
-  if (seen && place !== seen && follows && Date.now() - refreshedAt > 3000) {
+  if (follows && isBehind(tick.ledger) && Date.now() - refreshedAt > 3000) {
     refreshedAt = Date.now();
-    seen = place;
     refresh();
-  } else if (!seen || !follows) {
-    seen = place;
   }
   showStock(tick);
 });
