@@ -108,7 +108,7 @@ class Client(_Client[Hold], Sync):
 
 
 class AsyncClient(_Client[AsyncHold], Async):
-    """A service, asked from async code (asyncio or trio). One for each event loop; close it, or use `async with`."""
+    """A service, asked from async code. One for each event loop; close it, or use `async with`."""
 
     def __init__(
         self,

@@ -96,7 +96,7 @@ class _SyncHands:
 
 
 class Async:
-    """Does effects with an httpx.AsyncClient, on asyncio or trio."""
+    """Does effects with an httpx.AsyncClient."""
 
     _http: httpx.AsyncClient
 

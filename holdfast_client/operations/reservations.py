@@ -6,6 +6,7 @@ Owns these operations; what makes a hold a `with` block stands in holds.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -16,7 +17,7 @@ from holdfast_client.driving import operation, streamed
 from holdfast_client.errors import Problem
 from holdfast_client.paths import given
 from holdfast_client.problems import problem_of
-from holdfast_client.steps import Answer, Call, Steps, Stream
+from holdfast_client.steps import Answer, Call, Pause, Steps, Stream
 
 Durability = Literal["journal", "fsync", "replicated", "ledger"]
 """What a confirm must have survived before it is answered; see the service's page on durability."""
@@ -125,7 +126,8 @@ class ReservationOperations(Asking):
     def reserve_batch(self, requests: Sequence[ReserveRequest]) -> Steps[list[BatchResult]]:
         """Up to 1,000 reservations, independent of each other. Results stand in the order of the requests.
 
-        What could not be held is not raised but stands as `problem` in its place.
+        What could not be held is not raised but stands as `problem` in its place. Those that the service could not
+        answer for (503) are asked for again, they alone and under their keys, until the deadline of a call is over.
         """
         documents = [
             given(
@@ -138,8 +140,20 @@ class ReservationOperations(Asking):
             )
             for request in requests
         ]
-        call = Call("/inventory/reserve/batch", "POST", _results, body={"reservations": documents})
-        return (yield from self._ask(call))
+        results: dict[int, BatchResult] = {}
+        pending = list(range(len(documents)))
+        retries = self._manner.retries
+        deadline = self._manner.clock() + retries.deadline_s
+        for failures in count():
+            body = {"reservations": [documents[index] for index in pending]}
+            answered = yield from self._ask(Call("/inventory/reserve/batch", "POST", _results, body=body))
+            results.update(zip(pending, answered, strict=True))
+            pending = [index for index in pending if results[index].status == 503]
+            pause_s = retries.pause_s(failures, None, self._manner.dice)
+            if not pending or self._manner.clock() + pause_s >= deadline:
+                break
+            yield Pause(pause_s)
+        return [results[index] for index in range(len(documents))]
 
     @operation
     def get_reservation(self, reservation_id: str) -> Steps[Reservation]:

@@ -74,8 +74,8 @@ def test_nothing_begins_when_there_is_too_little(shop: Shop) -> None:
     assert (short.sku, short.requested, short.available) == (sku, 2, 1)
 
 
-def test_a_hold_that_expired_in_the_block(shop: Shop) -> None:
-    sku = shop.sku(5)
+def test_a_hold_that_expired_in_the_block(cold_shop: Shop) -> None:
+    shop, sku = cold_shop, cold_shop.sku(5)
     with shop.storefront.hold(sku, 2, customer_id="ann", ttl_s=1) as hold:
         wait_until(lambda: shop.storefront.get_reservation(hold.id).status == "EXPIRED", 30)
         with pytest.raises(ReservationExpired) as expired:
