@@ -75,6 +75,16 @@ ELSEWHERE: Final = {
         "Watch the service live: rates, latencies, lags, holds that end soon, health, busiest SKUs. `q` leaves.",
         OVER_HTTP,
     ),
+    "reconciliation": Elsewhere(
+        "runtime.commands.oversight:reconciliation_app",
+        "Hold counters, holds, journal and ledger against each other now. Exit code 1: they differ.",
+        OVER_HTTP,
+    ),
+    "admin-audit": Elsewhere(
+        "runtime.commands.oversight:admin_audit_app",
+        "List who asked to change what, with which key, and how it ended; newest first, refused requests too.",
+        OVER_HTTP,
+    ),
     "audit": Elsewhere(
         "runtime.audit:audit",
         "Hold Redis and the ledger against each other: no oversell, no leak, no lost or doubled event.",

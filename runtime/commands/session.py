@@ -32,7 +32,9 @@ FORM: Final = "Output"
 DEFAULT_LIMIT: Final = 50
 LARGEST_PAGE: Final = 500
 PATIENCE_S: Final = 20.0
-"""How long a request is tried; more than the service itself waits for its ledger."""
+"""How long a request is tried."""
+ATTEMPT_S: Final = 20.0
+"""Of one attempt, at most; more than the service itself waits for its ledger."""
 KNOCK_S: Final = 5.0
 """How long the address may take to let us in. Somebody at a terminal should learn soon that nobody is there."""
 
@@ -103,7 +105,7 @@ class Session:
         self.idempotency_key = ""
         """The one that a change was sent with, once there is one."""
         self.patience_s = PATIENCE_S
-        """Of each request, with all of its attempts."""
+        """Of each request, with all of its attempts; 0: there is only one."""
         self._given = (url, key_file, data_dir)
         self._client: Client | None = None
 
@@ -137,12 +139,13 @@ class Session:
             from holdfast_client import Client, Retries
 
             url, key = self.target
-            _knock(url, min(KNOCK_S, self.patience_s))
+            attempt_s = min(ATTEMPT_S, self.patience_s or ATTEMPT_S)
+            _knock(url, min(KNOCK_S, attempt_s))
             # A transport of our own: no proxy of the environment gets to see the key.
             self._client = Client(
                 url,
                 key,
-                timeout_s=self.patience_s,
+                timeout_s=attempt_s,
                 retries=Retries(deadline_s=self.patience_s),
                 transport=httpx.HTTPTransport(),
             )

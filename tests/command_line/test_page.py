@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -35,7 +36,7 @@ MAKERS = {"reserve": "RESERVATION", "adjust": "APPROVAL", "import": "IMPORT", "w
 
 
 @pytest.fixture
-def waiting(service: RunningService, holdfast: Holdfast) -> dict[str, str]:
+def waiting(service: RunningService, holdfast: Holdfast) -> Iterator[dict[str, str]]:
     """What a worker would have made: an alert, and an order event that could not be applied."""
     holdfast.done("products", "set", "ALERTED", "--name", "Alerted", "--initial-stock", 1)
     with psycopg.connect(psycopg_url(service.database_url), autocommit=True) as connection:
@@ -48,9 +49,10 @@ def waiting(service: RunningService, holdfast: Holdfast) -> dict[str, str]:
             " VALUES ('orders', '1-1', '4711', %s, 'unknown-order', 'late') RETURNING id",
             (b'{"type": "order.cancelled", "order_id": "4711", "reason": "paid twice"}',),
         ).fetchone()
-    assert alert is not None
-    assert letter is not None
-    return {"ALERT": str(alert[0]), "DEAD-LETTER": str(letter[0])}
+        assert alert is not None
+        assert letter is not None
+        yield {"ALERT": str(alert[0]), "DEAD-LETTER": str(letter[0])}
+        connection.execute("DELETE FROM order_dead_letters")
 
 
 def test_every_command_of_the_page_runs(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
+import redis
+
 from tests.command_line.conftest import Holdfast, one_line
+from tests.http.running import RunningService
 
 
 def test_a_product_is_made_looked_at_and_changed(holdfast: Holdfast, ask: Callable[..., Any]) -> None:
@@ -50,6 +54,38 @@ def test_a_list_is_paged_by_itself(holdfast: Holdfast) -> None:
     empty = holdfast("products", "list", "-c", "no such")
     assert (empty.exit_code, empty.stdout) == (0, "")
     assert "no product is like that" in empty.stderr
+
+
+def test_who_did_what(holdfast: Holdfast) -> None:
+    sku = holdfast.sku(5)
+    holdfast.done("adjust", "receive", sku, 1, "-r", "delivery")
+    assert holdfast("adjust", "remove", sku, 100, "-r", "too much").exit_code == 1
+    found = holdfast.json("admin-audit", "--by", "operator", "--from", "1h", "--all", key="auditor")["items"]
+    mine = [(one["action"], one["status"], one["code"]) for one in found if one["target"] == sku]
+    assert mine == [("adjust", 409, "insufficient-stock"), ("adjust", 201, None), ("put_product", 201, None)]
+    assert sku in holdfast.done("admin-audit", "--action", "adjust", "--limit", 2, key="auditor")
+    assert holdfast("admin-audit", key="storefront").exit_code == 1
+
+
+def test_counters_and_ledger(holdfast: Holdfast, service: RunningService, wait_until: Callable[..., None]) -> None:
+    sku = holdfast.sku(5)
+    found = holdfast.json("reconciliation", key="auditor")
+    assert (found["status"], found["drift"]) == ("ok", [])
+    assert "ok: " in holdfast.done("reconciliation", key="auditor")
+    with redis.Redis.from_url(service.redis_url) as client:
+        before = client.hget("{h00}:stock", sku)
+        assert isinstance(before, bytes)
+        client.hset("{h00}:stock", sku, b"4" + before[1:])
+        try:
+            # Who asks within a second of somebody else gets the same answer.
+            wait_until(lambda: holdfast("reconciliation", key="auditor").exit_code == 1, 30, "it is seen")
+            result = holdfast("reconciliation", key="auditor")
+            told = holdfast("reconciliation", "--json", key="auditor")
+        finally:
+            client.hset("{h00}:stock", sku, before)
+    assert result.exit_code == told.exit_code == 1
+    assert f"{sku}: on_hand 4, expected 5" in result.stdout
+    assert json.loads(told.stdout)["drift_found"] == 1
 
 
 def test_stock_live_low_and_out(holdfast: Holdfast) -> None:
