@@ -314,7 +314,10 @@ def test_nothing_is_looked_at_while_no_page_is_open(service: WorkedService, admi
     with admin.http.stream("GET", "/console/live") as stream:
         next(stream.iter_lines())
         assert desk.pages >= 1
-    wait_until(lambda: desk.pages == 0 and not desk._looking, timeout_s=30, what="the desk to rest")
+        looking = desk._looking
+        assert looking
+        assert not any(task.done() for task in looking)
+    wait_until(lambda: desk.pages == 0 and all(task.done() for task in looking), timeout_s=30, what="the desk to rest")
 
 
 def test_live_pages_are_bounded(admin: FormClient) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.console.stocked import Stocked
 from tests.console.visitors import COOKIE
@@ -94,6 +94,26 @@ def test_what_happens_is_seen_without_a_reload(visit: Callable[..., Page], stock
         assert page.evaluate("window.sameDocument") is True
 
 
+def test_what_happens_before_a_page_listens_is_not_missed(visit: Callable[..., Page], stock: Stocked) -> None:
+    sku = stock.product(stock=20)
+    page = visit("auditor")
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/console/live*", hold_the_first)
+    with page.expect_request("**/console/live*"):
+        page.goto(f"/console/products/{sku}")
+    stock.change(sku, "damage", 2, "fell off the shelf")
+    expect(page.locator("#movements tbody tr")).to_have_count(1)
+    held[0].continue_()
+    expect(page.locator("#movements")).to_contain_text("fell off the shelf")
+
+
 def test_what_somebody_types_is_not_taken_away(visit: Callable[..., Page], stock: Stocked) -> None:
     sku = stock.product(stock=20)
     first = stock.change(sku, "receive", 4000, f"first of {sku}")["approval"]["id"]
@@ -102,7 +122,7 @@ def test_what_somebody_types_is_not_taken_away(visit: Callable[..., Page], stock
     field.fill("I have seen the delivery note")
     page.locator("h1").click()
     stock.change(sku, "receive", 4000, f"second of {sku}")
-    # The count in the menu has come, and with it the tick that would have replaced the list.
+    # The list is fetched again, and left as it is.
     with page.expect_response(lambda answer: answer.url.endswith("/console/approvals")):
         stock.change(sku, "damage", 1, "a change that the ledger tells of")
     expect(field).to_have_value("I have seen the delivery note")
