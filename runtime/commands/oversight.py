@@ -5,7 +5,7 @@ Owns what is typed and shown. Changes nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.table import Table
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 reconciliation_app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 admin_audit_app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
-PATIENCE_S = 120.0
+PATIENCE_S: Final = 120.0
 """How long the service may look at a large stock."""
-SHOWN = 20
+SHOWN: Final = 20
 """Differences of a table."""
 
 

@@ -49,7 +49,9 @@ def list_reservations(
         Column("order", lambda one: one.order_id or "-", spare=True),
         Column("made", lambda one: moment(one.created_at), spare=True),
     ]
-    session.output.rows(found, columns, limit=session.limit, empty="no reservation is like that")
+    session.output.rows(
+        found, columns, limit=session.limit, empty="no reservation is like that, as far as the ledger knows"
+    )
 
 
 @service_command(app, "show")

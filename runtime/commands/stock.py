@@ -5,7 +5,7 @@ Owns what is typed and shown. Changes nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.text import Text
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
-BAR: int = 16
+BAR: Final = 16
 """Characters of the bar of what is held and free."""
 
 
@@ -60,7 +60,7 @@ def _bar(on_hand: int, reserved: int) -> Text:
     """Held and free units as parts of what is on hand."""
     held = 0 if on_hand == 0 else min(BAR, max(1 if reserved else 0, round(BAR * reserved / on_hand)))
     free = BAR - held if on_hand else 0
-    return Text("█" * held, style="yellow") + Text("█" * free, style="green") + Text("·" * (BAR - held - free), "dim")
+    return Text("█" * held, style="yellow") + Text("░" * free, style="green") + Text("·" * (BAR - held - free), "dim")
 
 
 LIVE: list[Column[StockStatus]] = [
