@@ -1,6 +1,6 @@
 """Try mutants in several worker processes and hold what survives against tests/mutants/survivors.toml.
 
-    python -m tests.mutants [--sample N --seed S] [--only TEXT] [--jobs N] [--list]
+    python -m tests.mutants [--sample N --seed S] [--only TEXT] [--jobs N] [--record FILE] [--list]
 
 Owns the choice of mutants, the workers' lives and the verdict; never judges a mutant itself.
 """
@@ -8,6 +8,7 @@ Owns the choice of mutants, the workers' lives and the verdict; never judges a m
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import queue
@@ -89,12 +90,33 @@ class Lane:
         return said.decode(errors="replace")
 
 
-def try_all(mutants: Sequence[Mutant], jobs: int, console: Console) -> list[Outcome]:
-    """Every mutant's outcome. Raises ControlFailed when a worker does not pass the controls."""
+def digest(mutant: Mutant) -> str:
+    """What a mutant is: its name, and every byte of its file."""
+    return hashlib.sha256(f"{mutant.name}\n{mutant.text}".encode()).hexdigest()[:16]
+
+
+def recorded(record: Path | None, mutants: Sequence[Mutant]) -> list[Outcome]:
+    """Outcomes of an earlier run that was ended, of those `mutants` that are still the same."""
+    if record is None or not record.exists():
+        return []
+    same = {digest(mutant) for mutant in mutants}
+    # The last line may have been cut off.
+    lines = [json.loads(line) for line in record.read_text(encoding="utf-8").split("\n")[:-1]]
+    return [Outcome(**line["outcome"]) for line in lines if line["mutant"] in same]
+
+
+def try_all(mutants: Sequence[Mutant], jobs: int, console: Console, record: Path | None = None) -> list[Outcome]:
+    """Every mutant's outcome. Raises ControlFailed when a worker does not pass the controls.
+
+    `record`: a file with what was tried before, to which every outcome is added.
+    """
+    outcomes = recorded(record, mutants)
+    done = {outcome.name for outcome in outcomes}
     waiting: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
     for mutant in mutants:
-        waiting.put(mutant)
-    outcomes: list[Outcome] = []
+        if mutant.name not in done:
+            waiting.put(mutant)
+    digests = {mutant.name: digest(mutant) for mutant in mutants}
     faults: list[BaseException] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
@@ -102,6 +124,9 @@ def try_all(mutants: Sequence[Mutant], jobs: int, console: Console) -> list[Outc
 
         def told(outcome: Outcome) -> None:
             outcomes.append(outcome)
+            if record is not None:
+                with record.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"mutant": digests[outcome.name], "outcome": outcome.__dict__}) + "\n")
             survived = sum(one.kind == "survived" for one in outcomes)
             progress.update(bar, completed=len(outcomes), description=f"mutants, {survived} survived")
             if outcome.kind in ("survived", "broken"):
@@ -225,6 +250,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--list", action="store_true", help="only name the mutants")
     parser.add_argument("--report", type=Path, help="write every outcome here, as JSON")
+    parser.add_argument(
+        "--record", type=Path, help="note every outcome here; the same command again goes on from there"
+    )
     chosen = parser.parse_args(arguments)
     console = Console(highlight=False)
     every = mutants_of(lua.FOLDER)
@@ -240,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         random.Random(0).shuffle(mutants)
     begun = time.monotonic()
-    outcomes = try_all(mutants, chosen.jobs, console)
+    outcomes = try_all(mutants, chosen.jobs, console, chosen.record)
     verdict = judge(outcomes, explanations(), {mutant.name for mutant in every})
     if chosen.report:
         chosen.report.write_text(json.dumps([outcome.__dict__ for outcome in outcomes], indent=1) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine.events import Adjusted
@@ -232,3 +233,15 @@ def test_asked_again_in_a_later_epoch_it_names_the_event_of_the_first(machine: M
 
     assert (again.status, again.first_epoch, again.first_seq) == ("replayed", 1, first.first_seq)
     assert again.movements == first.movements
+
+
+def test_what_a_rebuild_remembers_of_it_answers_any_request_under_the_key_and_none_without(shop: Machine) -> None:
+    base = shop.base()
+    shop.client.set(
+        shop.keys.record(base), msgspec.msgpack.encode(("ADJUSTED", START_MS - 5, "*", 3, "A=5=15=0", 1)), px=60_000
+    )
+
+    again = unchanged(shop, "replayed", ("A", "add", 5), base=base, fingerprint=PRINT)
+
+    assert (again.adjustment_id, again.first_epoch, again.first_seq) == (f"{base}{START_MS - 5:012x}", 1, 3)
+    unchanged(shop, "key_reused", ("A", "add", 5), base=base, fingerprint="")
