@@ -22,6 +22,7 @@ from api.problems import KINDS
 from runtime.cli import app
 from runtime.command_index import ELSEWHERE, OVER_HTTP
 from runtime.commands.failures import NEXT
+from runtime.commands.output import Column, Output
 from tests.command_line.conftest import Holdfast, one_line
 from tests.http.running import KEYS, RunningService
 
@@ -360,3 +361,20 @@ def talker() -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
+
+
+def test_what_does_not_fit_is_folded_never_cut(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "24")
+    ids = [f"{number}".rjust(36, "0") for number in range(3)]
+    columns: list[Column[str]] = [
+        Column("id", lambda one: one),
+        Column("n", lambda one: one[-1]),
+        Column("spare", lambda one: "left out", spare=True),
+    ]
+    Output("table").rows(ids, columns, limit=None, empty="")
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 24 for line in lines)
+    assert "spare" not in lines[0]
+    assert "".join(line.split()[0] for line in lines[1:]) == "".join(ids)
