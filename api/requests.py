@@ -10,11 +10,12 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 from fastapi import Depends, Query, Request, Response
+from starlette.requests import ClientDisconnect
 
 from api.audit import begin_audit
 from api.auth import Caller, Permission, unauthenticated
 from api.hot import decode
-from api.problems import invalid
+from api.problems import Problem, invalid
 from api.rate_limiter import SCOPE_KEY, RateLimiter
 from api.services import Services
 from engine.limits import MAX_TEXT
@@ -66,7 +67,11 @@ TextFilter = Annotated[str | None, Query(max_length=MAX_TEXT)]
 async def read_json(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
     """The body, checked. Raises Problem: 400, 413, 415, 422."""
     decode.check_media_type(request.headers.get("content-type", "").encode("latin-1"))
-    body = await request.body()
+    try:
+        body = await request.body()
+    except ClientDisconnect:
+        # Nobody is there to hear it; a body that was broken off is no mistake of ours.
+        raise Problem("invalid-request") from None
     value = decode.decode_body(decoder.decode, body)
     # Cold bodies are small and rare: look for duplicate keys the thorough way.
     decode.check_no_duplicates(body, -1)

@@ -21,7 +21,7 @@ from engine.keys import partition_keys
 from runtime.embedded_postgres import EmbeddedPostgres
 from runtime.embedded_redis import EmbeddedRedis
 from tests.http.conftest import Shop, assert_problem
-from tests.http.running import RunningService
+from tests.http.running import KEYS, RunningService
 from tests.waiting import wait_until
 
 RESERVE = "/inventory/reserve"
@@ -250,6 +250,24 @@ def test_a_mistake_of_ours_shows_no_stack_trace(
                 assert "secret inside" not in str(problem)
         failed = [line for line in lines if line["event"] == "request failed"]
         assert [line["request_id"] for line in failed] == ["find-me", "find-me"]
+
+
+def test_a_body_that_is_broken_off_is_no_mistake_of_ours(make_service: MakeService, shop_on: ShopOn) -> None:
+    running = make_service(ApiSettings(access_log=True))
+    for adapter in ("protocol", "asgi"):
+        shop = shop_on(running, adapter)
+        sku = shop.sku(1)
+        host, _, port = running.address(adapter).removeprefix("http://").partition(":")
+        with capture_logs() as lines:
+            with socket.create_connection((host, int(port))) as connection:
+                connection.sendall(
+                    b"POST /inventory/adjust HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\n"
+                    b"content-length: 1000\r\nauthorization: Bearer " + KEYS["admin"].encode() + b"\r\n\r\n{"
+                )
+                # The request must have been taken before it is given up.
+                assert reserve(shop, sku).status_code == 201
+            wait_until(lambda: [line for line in lines if line.get("status") == 400], what="it is over")
+        assert [line for line in lines if line["event"] == "request failed"] == []
 
 
 def test_late_confirm_takes_the_stock_again_if_it_is_there(make_service: MakeService, shop_on: ShopOn) -> None:
