@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
@@ -32,12 +34,14 @@ def servers(make_redis: Callable[..., EmbeddedRedis], make_postgres: Callable[..
 def trouble(client: FormClient, part: str) -> str:
     """What the next tick says of a part of the service."""
     with client.http.stream("GET", "/console/live") as stream:
-        for line in stream.iter_lines():
-            if line.startswith("data:"):
-                figures = msgspec.json.decode(line[5:], type=Tick).figures
-                if figures is not None:
-                    return figures.trouble[part]
-    raise AssertionError("the stream ended")
+        return next(tick.figures.trouble[part] for tick in ticks_of(stream) if tick.figures is not None)
+
+
+def ticks_of(stream: httpx.Response) -> Iterator[Tick]:
+    """What an open page hears."""
+    for line in stream.iter_lines():
+        if line.startswith("data:"):
+            yield msgspec.json.decode(line[5:], type=Tick)
 
 
 def test_away_and_back(servers: Any, wait_until: Any) -> None:
@@ -64,7 +68,12 @@ def test_away_and_back(servers: Any, wait_until: Any) -> None:
     postgres.start()
     wait_until(lambda: client.get("/console/stock").status_code == 200, timeout_s=60, what="the list to be back")
 
-    redis.kill()
+    with client.http.stream("GET", f"/console/live?sku={sku}") as stream:
+        ticks = ticks_of(stream)
+        assert next(tick for tick in ticks if tick.stock).stock[sku].on_hand == 10
+        redis.kill()
+        # What was true before must not look as if it were true now.
+        assert any(not tick.stock for tick in itertools.islice(ticks, 60))
     wait_until(lambda: trouble(client, "redis"), timeout_s=30, what="the console to say that Redis is away")
     assert client.get("/console").status_code == 200
     for path in ("/console/stock", f"/console/products/{sku}", f"/console/flash-sale?sku={sku}"):

@@ -11,6 +11,7 @@ import pytest
 
 from api.auth import GRANTS
 from api.console.pages import alerts, approvals, history, imports, jobs, keys, reconciliation, webhooks
+from inventory.reconciliation import shared
 from persistence.queries.api_keys import Role
 from tests.console.form_client import FormClient
 from tests.console.stocked import Stocked
@@ -265,3 +266,18 @@ def test_a_repair_needs_a_page_that_shows_it(people: dict[str, FormClient]) -> N
         assert told in answer.json()["detail"]
     nothing = people["manager"].post("/console/reconciliation/repair", inline=True, agreed="[[],[]]", reason="drift")
     assert nothing.json()["message"].startswith("Nothing was repaired")
+
+
+def test_a_repair_is_followed_by_a_fresh_look(people: dict[str, FormClient], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "FRESH_S", 3600.0)
+    manager = people["manager"]
+
+    def looked_at() -> str:
+        page = manager.get("/console/reconciliation?check=now").text
+        (moment,) = re.findall(r'holds? at event [\d,]+, <time datetime="([^"]+)"', page)
+        return str(moment)
+
+    first = looked_at()
+    assert looked_at() == first, "who asks again at once gets the same answer"
+    manager.post("/console/reconciliation/repair", inline=True, agreed="[[],[]]", reason="drift")
+    assert looked_at() != first
