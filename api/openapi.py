@@ -51,9 +51,9 @@ IDEMPOTENCY_KEY: Final = {
 DURABILITY: Final = {
     "name": "Holdfast-Durability",
     "in": "header",
-    "description": "What the answer promises: `journal` any process kill, `fsync` a power cut, `replicated` a failover, "
-    "`ledger` that Postgres has it. Default: the service's setting; `fsync` and `replicated` only where the service is "
-    "set up for them, else 400.",
+    "description": "What the answer has survived: `journal` any process kill, `fsync` a power cut, `replicated` a "
+    "failover, `ledger` the loss of Redis. Default: the service's setting; `fsync` and `replicated` only where the "
+    "service is set up for them, else 400.",
     "schema": {"enum": ["journal", "fsync", "replicated", "ledger"]},
 }
 RESERVATION_ID: Final = {
