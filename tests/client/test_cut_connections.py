@@ -131,9 +131,11 @@ def test_a_stream_of_events_misses_nothing_and_repeats_nothing(cold_shop: Shop, 
 
 
 def test_a_service_that_is_not_there(cold_shop: Shop) -> None:
-    with open_client(cold_shop.kind, "http://127.0.0.1:1", "k", retries=Retries(deadline_s=0.5)) as client:
-        with pytest.raises(NotConnected):
-            client.reserve("A", customer_id="ann")
+    with (
+        open_client(cold_shop.kind, "http://127.0.0.1:1", "k", retries=Retries(deadline_s=0.5)) as client,
+        pytest.raises(NotConnected),
+    ):
+        client.reserve("A", customer_id="ann")
 
 
 def test_a_stream_goes_on_by_itself_over_cuts() -> None:
