@@ -17,6 +17,18 @@ def test_the_engine_gets_milliseconds_and_the_epoch() -> None:
     assert (engine.links, engine.max_queue) == (3, 500)
 
 
+def test_only_who_answers_requests_waits_for_replicas() -> None:
+    settings = load_settings(
+        redis_url="redis://store", durability="replicated", replicas=2, replica_timeout_ms=300, engine_links=3
+    )
+    engine = engine_settings(settings, 7, "run", serves=True)
+    assert (engine.replicas, engine.replica_timeout_ms) == (2, 300)
+    assert engine_settings(settings, 7, "run").replicas == 0
+    assert worker_settings(settings, STORE).engine.replicas == 0
+    api = api_settings(settings, None)
+    assert (api.durability, api.replicas, api.durabilities) == ("replicated", 2, ("journal", "replicated", "ledger"))
+
+
 def test_the_api_gets_its_promises_and_limits() -> None:
     settings = load_settings(
         durability="ledger", late_confirm="if-available", ledger_timeout_seconds=3, max_body_bytes=2048, access_log=True
