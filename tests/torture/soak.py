@@ -25,9 +25,9 @@ from tests.torture.world import World
 FAULT_EVERY_S = 20.0
 THINK_S = 0.1
 MOST_GROWTH_KB_A_MINUTE = 512.0
-"""Bound of the slope of a process's resident memory, by least squares over all samples after the warm-up."""
+"""Bound of the slope of a process's resident memory, by least squares over all samples of its last life."""
 WARM_UP_S = 180.0
-"""Until pools, caches and the windows below are full."""
+"""Of each process's own life: until pools, caches and the windows below are full."""
 LEAST_S = 420.0
 """A soak shorter than this says nothing about memory."""
 
@@ -47,13 +47,14 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--level", choices=LEVELS, default="journal")
+    parser.add_argument("--fault", action="append", choices=sorted(ALL), help="only this one; may be repeated")
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else secrets.randbelow(2**31)
     say(f"soak of {given.minutes:g} minutes, seed {seed}, level {given.level}")
-    return asyncio.run(ended_by_signals(soak(given.minutes * 60, seed, given.level)))
+    return asyncio.run(ended_by_signals(soak(given.minutes * 60, seed, given.level, given.fault or list(ALL))))
 
 
-async def soak(seconds: float, seed: int, level: str) -> int:
+async def soak(seconds: float, seed: int, level: str, names: Sequence[str]) -> int:
     """0 when every round kept its promises and memory is flat."""
     rng = random.Random(seed)
     world = World(level, say, SETTINGS)  # type: ignore[arg-type]
@@ -61,7 +62,7 @@ async def soak(seconds: float, seed: int, level: str) -> int:
     samples: Samples = defaultdict(list)
     try:
         await world.start()
-        fitting = [one for one in ALL.values() if world.level in one.levels and not one.spoils]
+        fitting = [ALL[name] for name in names if world.level in ALL[name].levels and not ALL[name].spoils]
         faults = [one for one in fitting if not one.missing(world)]
         began = time.monotonic()
         watching = asyncio.create_task(_watch(world, began, samples))
@@ -109,11 +110,17 @@ def _tell(reports: Sequence[Report], grown: dict[str, float], took_s: float, sam
 
 
 async def _watch(world: World, began: float, samples: Samples) -> None:
+    lives: dict[str, int] = {}
     while True:
         at = time.monotonic() - began
         memory = world.memory_kb()
         for name, kilobytes in memory.items():
-            if kilobytes and world.is_grown_up(name):
+            life = world.life_of(name, WARM_UP_S)
+            if life and lives.setdefault(name, life) != life:
+                # Another process: what the one before it needed says nothing about this one.
+                lives[name] = life
+                samples[name].clear()
+            if life and kilobytes:
                 samples[name].append((at, kilobytes))
         try:
             lag = f"{written(world)[1] - position(world)[1]} events"
@@ -128,9 +135,8 @@ def _growth(samples: Samples) -> dict[str, float]:
     """kB a minute of each process that there are enough samples of."""
     found = {}
     for name, points in samples.items():
-        late = [point for point in points if point[0] >= WARM_UP_S]
-        if len(late) >= 10:
-            found[name] = slope(late) * 60
+        if len(points) >= 10:
+            found[name] = slope(points) * 60
     return found
 
 

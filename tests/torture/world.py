@@ -51,7 +51,6 @@ SETTLE_S: Final = 240.0
 """Within this long after a fault everything must serve again, on a machine that may be very busy."""
 REDIS_DISK: Final = "96m"
 ASK_S: Final = 10.0
-GROWN_UP_S: Final = 15.0
 REDIS_OPTIONS: Final = ("auto-aof-rewrite-min-size 16mb", "repl-diskless-sync-delay 0")
 
 
@@ -415,10 +414,12 @@ class World:
                 raise NotSettled(f"not within {timeout_s:g} s: {what()}")
             await asyncio.sleep(0.01)
 
-    def is_grown_up(self, name: str) -> bool:
-        """It runs, and has for so long that its memory is more than what it starts with."""
+    def life_of(self, name: str, least_age_s: float) -> int:
+        """Process id of what runs under this name, 0 unless it has run for at least so long."""
         child = self.children.get(name)
-        return child is not None and child.state == "running" and _age_s(child.pid or 0) > GROWN_UP_S
+        if child is None or child.state != "running" or child.pid is None or _age_s(child.pid) < least_age_s:
+            return 0
+        return child.pid
 
     def memory_kb(self) -> dict[str, int]:
         """Resident memory of each process, its children left out."""
