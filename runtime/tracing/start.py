@@ -39,7 +39,8 @@ def start_tracing(settings: Settings, process: str, *, forks: bool = False) -> T
         raise SettingsInvalid(
             f"HOLDFAST_OTEL_ENDPOINT: tracing needs the package {missing.name}: pip install 'holdfast[otel]'"
         ) from None
-    names = {"service.instance.id": process}
+    # Not service.instance.id: the library makes that anew in every fork.
+    names = {"holdfast.process": process}
     if "OTEL_SERVICE_NAME" not in os.environ:
         names["service.name"] = "holdfast"
     # What is traced was decided before a span is begun; a sampler would cost every other request a span.
