@@ -33,6 +33,15 @@ export function tell(message, bad = false) {
   setTimeout(() => toast.remove(), bad ? 9000 : 5000);
 }
 
+// What the form on the page before came to, when it led here.
+try {
+  const told = sessionStorage.getItem("holdfast-told");
+  sessionStorage.removeItem("holdfast-told");
+  if (told) tell(told);
+} catch {
+  // As above.
+}
+
 // Regions that are fetched again: elements with an id and data-refresh, replaced by those of a fresh page.
 let refreshing = null;
 let wanted = false;
@@ -143,6 +152,11 @@ async function send(form, button) {
   form.querySelector(".form-error")?.remove();
   for (const field of document.querySelectorAll('input[name="once"]')) field.value = done.once;
   if (form.dataset.inline === "go") {
+    try {
+      sessionStorage.setItem("holdfast-told", done.message);
+    } catch {
+      // A browser that keeps nothing: the page itself shows what came of it.
+    }
     location.href = done.to;
     return;
   }
