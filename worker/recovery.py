@@ -12,6 +12,7 @@ is flushed before anything is wiped. A crash anywhere leaves the state fenced, a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ import structlog
 from msgspec import Struct
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from engine.errors import HoldfastError
@@ -285,7 +287,16 @@ class Recovery:
         return self._open(drained, opened, seq, facts, facts.last_now_ms)
 
     def _rebuild(self, cursor: Cursor, facts: StateFacts, reason: str, keep_lock: Keep) -> Admitted:
-        """Load the partition anew from the ledger, in a new epoch."""
+        """Load the partition anew from the ledger, in a new epoch; what stands in the way is told to everybody."""
+        try:
+            return self._load_anew(cursor, facts, reason, keep_lock)
+        except RedisError as error:
+            with contextlib.suppress(LedgerLost):
+                why = f"{type(error).__name__}: {error}"
+                self._tell("REBUILDING", f"a rebuild has failed and is begun again: {why}", facts, cursor)
+            raise
+
+    def _load_anew(self, cursor: Cursor, facts: StateFacts, reason: str, keep_lock: Keep) -> Admitted:
         began = time.monotonic()
         keep = now_and_then(keep_lock)
         self._log.warning("rebuilding Redis from the ledger", reason=reason, epoch=cursor.epoch, seq=cursor.seq)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+import redis
 
 from engine.fenced import FenceLost
 from persistence.recovery_ledger import RecoveryLedger
@@ -127,3 +128,20 @@ async def test_an_admission_that_was_overtaken_refuses_nothing(shop: RecoveringS
         shop.recover(passed=overtake)
     assert shop.state() == ("OPEN", "", 0)
     assert (shop.cursor(), shop.picture()) == ((2, 0), before)
+
+
+async def test_what_stands_in_the_way_of_a_rebuild_is_told(shop: RecoveringShop) -> None:
+    engine = await shop.open_engine(shop.recover())
+    await shop.stock(engine)
+    shop.flush()
+    before = shop.picture()
+    with shop.client() as client:
+        client.flushall()
+        client.config_set("maxmemory", "1mb")
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            shop.recover()
+        state, reason, _ = shop.state()
+        assert (state, "OutOfMemoryError" in reason) == ("REBUILDING", True)
+        client.config_set("maxmemory", "0")
+    assert shop.recover().epoch == 2
+    assert (shop.picture(), shop.state()) == (before, ("OPEN", "", 1))
