@@ -22,7 +22,7 @@ import structlog
 from msgspec import Struct
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from engine.errors import HoldfastError
@@ -292,7 +292,9 @@ class Recovery:
             return self._load_anew(cursor, facts, reason, keep_lock)
         except RedisError as error:
             with contextlib.suppress(LedgerLost):
-                why = f"{type(error).__name__}: {error}"
+                # What a connection says of itself names addresses, which belong in the log alone.
+                said = f": {error}" if isinstance(error, ResponseError) else ""
+                why = f"{type(error).__name__}{said}"
                 self._tell("REBUILDING", f"a rebuild has failed and is begun again: {why}", facts, cursor)
             raise
 
