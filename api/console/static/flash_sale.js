@@ -42,7 +42,10 @@ function show() {
   put("sold", numbers.format(soldNow));
   put("pace", numbers.format(course.pace));
   const left = course.pace > 0 ? Math.max(0, now[1] - course.safety_stock) / course.pace : null;
-  put("gone", all <= soldNow ? "sold out" : left === null ? "–" : left > 86_400 ? "more than a day" : duration(left));
+  const free = now[1] - now[2] - course.safety_stock;
+  let gone = left === null ? "–" : left > 86_400 ? "a day or more" : duration(left);
+  if (free <= 0) gone = all <= soldNow ? "sold out" : "all held";
+  put("gone", gone);
   chart(document.getElementById("through"), {
     series: [
       { kind: "plain", points: [[fromMs, all], [at, all]] },
