@@ -92,7 +92,7 @@ bench: $(STAMP) ## measure, each goal against its rival in the same run
 	$(BIN)/python -m bench $(ARGS)
 
 docs: $(STAMP) ## the documentation as a site, in site/; every link and every page of it checked
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean --site-dir $(SITE)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean --site-dir $(SITE)
 
 screenshots: $(STAMP) ## take the pictures of the console in docs/images (needs Chromium)
 	$(BIN)/python -m tests.console.screenshots

@@ -30,6 +30,7 @@ from tests.http.running import KEYS, RunningService
 from tests.runtime.up_process import Up, clean_environment
 
 _TAGS = re.compile(r"<(?:script|link|img|iframe)\b[^>]*?\b((?:src|href)=\"[^\"]*\")")
+_NAV = "nav:\n  - Home: index.md\n\n"
 BLOCKS = [block for page in pages() for block in blocks(page)]
 
 
@@ -144,17 +145,37 @@ def test_the_page_of_the_client_runs_as_it_stands(fresh_shop: str) -> None:
         assert run_python(ROOT / "docs" / "client.md", names) >= 8
 
 
-def test_the_site_is_built_whole_and_asks_nobody_else(tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    run = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(site)],
-        cwd=ROOT,
+def build(folder: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    """As `make docs` does it. Never with --quiet: mkdocs does not count warnings that it does not show."""
+    return subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)],
+        cwd=folder,
         env={**os.environ, "http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"},
         check=False,
         capture_output=True,
         text=True,
         timeout=100,
     )
+
+
+def test_every_broken_link_fails_the_build(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    for name in ("mkdocs.yml", "docs/mkdocs_hooks.py"):
+        (tmp_path / name).write_text(re.sub(r"(?s)^nav:.*?(?=^hooks:)", _NAV, (ROOT / name).read_text(), flags=re.M))
+    page = tmp_path / "docs" / "index.md"
+    page.write_text("# Home\n\n[`a[b]`](../mkdocs.yml)\n")
+    good = build(tmp_path, tmp_path / "site")
+    assert good.returncode == 0, good.stderr
+    page.write_text("# Home\n\n[x](nowhere.md) [x](index.md#nowhere) [x](../nowhere.py) ![x](none.png)\n")
+    bad = build(tmp_path, tmp_path / "site")
+    assert bad.returncode != 0
+    warned = [line for line in bad.stderr.splitlines() if line.startswith("WARNING")]
+    assert len(warned) == 4, bad.stderr
+
+
+def test_the_site_is_built_whole_and_asks_nobody_else(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    run = build(ROOT, site)
     assert run.returncode == 0, run.stdout + run.stderr
     written = list(site.rglob("*.html"))
     assert len(written) >= len(list((ROOT / "docs").rglob("*.md")))
