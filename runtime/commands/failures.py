@@ -15,7 +15,7 @@ from rich.text import Text
 from holdfast_client import errors
 from runtime.command_line import REFUSED_BY_SERVICE, UNREACHABLE, WRONG_USE
 from runtime.commands.output import Output, number, printable
-from runtime.commands.session import Session
+from runtime.commands.session import Session, WrongUse
 
 MOST: Final = 20
 """Rows of a table beside a refusal; the rest is counted."""
@@ -87,7 +87,7 @@ def tell(session: Session, error: Exception) -> int | None:  # noqa: PLR0911 - o
         file = f"{error.filename}: " if error.filename else ""
         _say(output, f"{file}{error.strerror or error}", "", "wrong-use")
         return WRONG_USE
-    if isinstance(error, (errors.HoldfastError, httpx.InvalidURL, ValueError, msgspec.ValidationError)):
+    if isinstance(error, (WrongUse, errors.HoldfastError, httpx.InvalidURL, ValueError, msgspec.ValidationError)):
         _say(output, str(error), "", "wrong-use")
         return WRONG_USE
     return None

@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -25,7 +26,7 @@ Cell = str | Text
 
 PIECE: Final = 500
 """Rows of a table that are laid out together; the widths of the first ones hold for all."""
-WIDE: Final = 400
+WIDE: Final = 10_000
 """Characters a line where there is no terminal that says otherwise: nothing is cut or folded for a file."""
 GAP: Final = 2
 
@@ -90,29 +91,54 @@ class Output:
             self.say(f"only the first {limit}; --limit N or --all shows more")
 
     def _table(self, items: Iterator[T], columns: Sequence[Column[T]], empty: str) -> None:
-        widths: list[int] | None = None
-        shown = list(columns)
+        layout: tuple[list[Column[T]], list[int]] | None = None
         while piece := list(islice(items, PIECE)):
-            cells = [[_text(column.cell(item)) for column in columns] for item in piece]
-            if widths is None:
-                kept, widths = _fitting(columns, cells, self.console.width)
-                shown = [columns[number] for number in kept]
-                first = True
+            first = layout is None
+            if layout is None:
+                layout = _fitting(columns, piece, self.console.width)
+            shown, widths = layout
+            rows = [[_cell(column.cell(item)) for column in shown] for item in piece]
+            whole = [max(width, *(_width(row[n]) for row in rows)) for n, width in enumerate(widths)]
+            if sum(whole) + GAP * (len(shown) - 1) <= self.console.width:
+                self._lines(shown, whole, rows, heading=first)
             else:
-                first = False
-            table = Table(box=None, show_header=first, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0))
-            for column, width in zip(shown, widths, strict=True):
-                table.add_column(
-                    column.heading,
-                    justify="right" if column.right else "left",
-                    overflow="fold",
-                    min_width=min(width, self.console.width),
-                )
-            for row in cells:
-                table.add_row(*(row[number] for number in kept))
-            self.console.print(table)
-        if widths is None:
+                self._folded(shown, widths, rows, heading=first)
+        if layout is None:
             self.say(empty)
+
+    def _lines(self, columns: Sequence[Column[T]], widths: list[int], rows: list[list[Cell]], *, heading: bool) -> None:
+        """A line a row. A table of Rich costs most of a millisecond a row, and lists may be long."""
+        if heading:
+            rows = [[Text(column.heading, "bold") for column in columns], *rows]
+        lines = []
+        for row in rows:
+            parts: list[Cell] = []
+            for column, width, cell in zip(columns, widths, row, strict=True):
+                room = " " * (width - _width(cell))
+                parts += (room, cell, " " * GAP) if column.right else (cell, room, " " * GAP)
+            lines.append(parts)
+        if self.console.is_terminal:
+            text = Text("\n").join(Text.assemble(*parts) for parts in lines)
+            self.console.print(text, soft_wrap=True)
+        else:
+            plain = ("".join(str(part) for part in parts).rstrip() for parts in lines)
+            sys.stdout.write("\n".join(plain) + "\n")
+
+    def _folded(
+        self, columns: Sequence[Column[T]], widths: list[int], rows: list[list[Cell]], *, heading: bool
+    ) -> None:
+        """Cells over several lines, where the terminal is too narrow for them."""
+        table = Table(box=None, show_header=heading, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0))
+        for column, width in zip(columns, widths, strict=True):
+            table.add_column(
+                column.heading,
+                justify="right" if column.right else "left",
+                overflow="fold",
+                min_width=min(width, self.console.width),
+            )
+        for row in rows:
+            table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+        self.console.print(table)
 
     def show(self, what: RenderableType) -> None:
         """Something for people, on standard output. Nothing when JSON was asked for."""
@@ -181,14 +207,21 @@ def state(text: str) -> Text:
 
 
 def _text(cell: Cell | None) -> Text:
-    if isinstance(cell, Text):
-        return cell
-    return Text("-" if cell is None or not cell else printable(cell))
+    cell = _cell(cell)
+    return cell if isinstance(cell, Text) else Text(cell)
+
+
+def _cell(cell: Cell | None) -> Cell:
+    return cell if isinstance(cell, Text) else printable(cell) if cell else "-"
+
+
+def _width(cell: Cell) -> int:
+    return cell.cell_len if isinstance(cell, Text) else cell_len(cell)
 
 
 def printable(text: str) -> str:
     """What a terminal would take for a command must not reach it: names and reasons are other people's text."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _has_more(iterator: Iterator[Any]) -> bool:
@@ -198,23 +231,22 @@ def _has_more(iterator: Iterator[Any]) -> bool:
 _NONE: Final = object()
 
 
-def _fitting(columns: Sequence[Column[Any]], cells: list[list[Text]], width: int) -> tuple[list[int], list[int]]:
-    """Numbers of the columns that are shown, and their widths."""
-    widths = [
-        max(len(column.heading), *(row[number].cell_len for row in cells)) for number, column in enumerate(columns)
-    ]
+def _fitting(columns: Sequence[Column[T]], items: list[T], width: int) -> tuple[list[Column[T]], list[int]]:
+    """The columns that are shown, and their widths."""
+    natural = [max(len(column.heading), *(_width(_cell(column.cell(item))) for item in items)) for column in columns]
     kept = list(range(len(columns)))
-    while sum(widths[number] for number in kept) + GAP * (len(kept) - 1) > width:
+    while sum(natural[number] for number in kept) + GAP * (len(kept) - 1) > width:
         spare = next((number for number in reversed(kept) if columns[number].spare), None)
         if spare is None:
             break
         kept.remove(spare)
+    widths = [natural[number] for number in kept]
     room = width - GAP * (len(kept) - 1)
-    if sum(widths[number] for number in kept) > room:
+    if sum(widths) > room:
         # The widest ones are folded, the others stay whole.
-        narrowest = max(4, _share([widths[number] for number in kept], room))
-        return kept, [min(widths[number], narrowest) for number in kept]
-    return kept, [widths[number] for number in kept]
+        most = max(4, _share(widths, room))
+        widths = [min(width, most) for width in widths]
+    return [columns[number] for number in kept], widths
 
 
 def _share(widths: list[int], room: int) -> int:

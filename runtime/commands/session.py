@@ -257,8 +257,6 @@ def run(function: Callable[..., None], shared: dict[str, Any], own: dict[str, An
     try:
         function(session, **own)
         sys.stdout.flush()
-    except WrongUse as error:
-        _end(output, str(error))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except BrokenPipeError:

@@ -121,6 +121,12 @@ def test_a_refusal_in_json_is_the_problem_document_on_standard_error(holdfast: H
     assert (problem["code"], problem["status"], problem["skus"]) == ("unknown-sku", 404, ["NO-SUCH-SKU"])
 
 
+def test_wrong_use_in_json_is_told_in_json(holdfast: Holdfast) -> None:
+    result = holdfast("reserve", "MUG=x", "--customer", "ann", "--json", key="storefront")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert json.loads(result.stderr)["code"] == "wrong-use"
+
+
 def test_nobody_there(holdfast: Holdfast, free_port: int) -> None:
     nowhere = f"http://127.0.0.1:{free_port}"
     result = holdfast("stock", "MUG", "--url", nowhere)
