@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from engine.commands import Repair
 from engine.events import Adjusted
 from engine.results import Movement, Result
 from tests.scripts.machine import START_MS, Machine
@@ -74,6 +75,19 @@ def test_repeated_it_is_done_once(shop: Machine) -> None:
 
     assert (again.movements, again.first_seq) == (first.movements, first.first_seq)
     assert again.adjustment_id == first.adjustment_id == f"{base}{START_MS:012x}"
+
+
+def test_its_event_is_counted_behind_those_of_the_batch_before_it(shop: Machine) -> None:
+    shop.damage("A", 13, 4)
+    before = int(shop.meta()["seq"])
+
+    _, _, repaired = shop.run(
+        shop.reserving("A=1"),
+        shop.reserving("A=1"),
+        Repair(shop.base(), (("A", -3, 0),), "drift found", "drift-1", "admin"),
+    )
+
+    assert (repaired.status, repaired.first_seq) == ("ok", before + 3)
 
 
 def test_key_reused(shop: Machine) -> None:
