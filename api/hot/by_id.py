@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from api.services import Durability
 
 
-
 def unknown_reservation() -> Problem:
     """404, in the same words whether it never was, or is another key's."""
     return Problem("unknown-reservation")
