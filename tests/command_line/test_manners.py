@@ -295,6 +295,7 @@ def completed(words: str, environment: dict[str, str | None]) -> list[str]:
 def test_the_shell_completes_commands_and_skus(holdfast: Holdfast, service: RunningService, free_port: int) -> None:
     for number in range(3):
         holdfast.done("products", "set", f"SHELF-{number}", "--name", "Completed")
+    holdfast.done("products", "set", "TOP-SHELF-0", "--name", "Does not begin so")
     environment: dict[str, str | None] = {
         "HOLDFAST_URL": service.address("protocol"),
         "HOLDFAST_API_KEY": KEYS["auditor"],
