@@ -94,7 +94,7 @@ def _furnish(stock: Stocked) -> str:
             stock.hold(sku, chosen.randint(1, 6))
     stock.change("PAN-28", "damage", 2, "cracked in transit")
     stock.change("TEAPOT-1L", "receive", 48, "delivery note 4711")
-    stock.change("VASE-TALL", "count", 25, "monthly count, two are missing")
+    stock.change("VASE-TALL", "count", 25, "monthly count, three were behind the shelf")
     stock.change("MUG-RED", "receive", 2400, "container from the port, seal unbroken")
     stock.change("CANDLE-6", "receive", 1500, "for the winter", "manager")
     return stock.upload(
@@ -111,6 +111,7 @@ def _pictures(visitors: Visitors, stock: Stocked, imported: str) -> None:
         expect(opened.locator("[data-connection]")).to_have_attribute("data-connection", "live")
         return opened
 
+    _take(page("manager", "/console/history", dark=True), "console-history-dark")
     overview = page("manager", "/console")
     sale = page("manager", f"/console/flash-sale?sku={SALE_SKU}&minutes=5", dark=True)
     with _selling(stock) as over:
@@ -123,7 +124,6 @@ def _pictures(visitors: Visitors, stock: Stocked, imported: str) -> None:
     _take(page("operator", f"/console/products/{SALE_SKU}?span=hour", dark=True), "console-product-dark")
     _take(page("operator", f"/console/imports/{imported}"), "console-import-light")
     _take(page("manager", "/console/approvals"), "console-approvals-light")
-    _take(page("manager", "/console/history?sku=LAMP-ARC-GREEN&type=OUT", dark=True), "console-history-dark")
 
 
 def _take(page: Page, name: str) -> None:
@@ -148,7 +148,8 @@ def _selling(stock: Stocked) -> Iterator[threading.Event]:
             answer = shop.post("/inventory/reserve", json=body)
             if answer.status_code == 201 and chosen.random() < 0.75:
                 shop.post(
-                    f"/inventory/reserve/{answer.json()['id']}/confirm", json={"order_id": f"o-{chosen.random()}"}
+                    f"/inventory/reserve/{answer.json()['id']}/confirm",
+                    json={"order_id": f"o-{chosen.randint(10_000, 99_999)}"},
                 )
             # Few at first, a crowd in the middle, and a crowd that finds nothing at the end.
             stop.wait(0.12 + 1.4 * max(0.0, 1 - passed) ** 2)
