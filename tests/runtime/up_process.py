@@ -24,7 +24,12 @@ _ADDRESS = re.compile(r"^Holdfast \S+ at (http://\S+)", re.MULTILINE)
 
 
 def clean_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
+    """Without anybody's settings, and without the width of a terminal: it decides which columns a table shows."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("HOLDFAST_") and name not in {"COLUMNS", "LINES"}
+    }
 
 
 class Up:
