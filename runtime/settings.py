@@ -105,9 +105,9 @@ class Settings(BaseSettings):
     )
     durability: Literal["journal", "fsync", "replicated", "ledger"] = Field(
         "journal",
-        description="What an answer promises. `journal`: survives any process kill; a power cut may take up to "
-        "2 s. `fsync`: survives a power cut. `replicated`: HOLDFAST_REPLICAS have it as well. `ledger`: committed in "
-        "Postgres.",
+        description="What an answer promises. `journal`: survives a kill of any process of Holdfast; a power cut may "
+        "take up to 2 s, a kill of Redis what it answered during a sync. `fsync`: survives both. `replicated`: "
+        "HOLDFAST_REPLICAS have it as well. `ledger`: committed in Postgres.",
     )
     replicas: int = Field(
         0,
