@@ -77,7 +77,8 @@ def test_first_start_prints_address_and_keys_once_and_keeps_the_data(start_up: S
 
 def run_printed_commands(service: Up) -> dict[str, Any]:
     """Exactly what was printed, as somebody would paste it; the reservation that it made."""
-    commands = service.output[service.output.index("  curl") :].replace("curl ", "curl -sS --fail-with-body ")
+    printed, _, _ = service.output[service.output.index("  curl") :].partition("\n\n")  # behind it: the log
+    commands = printed.replace("curl ", "curl -sS --fail-with-body ") + "\n"
     run = subprocess.run(["sh", "-e"], input=commands, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr + commands
     product, _, hold = run.stdout.partition("}{")
