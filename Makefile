@@ -6,8 +6,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN := .venv/bin
 STAMP := .venv/installed
 
-# Processes that pytest spreads the tests over; each has its own servers.
-TEST_PROCESSES ?= 2
+# Processes that pytest spreads the tests over; each has its own servers. Many tests wait, so more than there are cores.
+TEST_PROCESSES ?= 4
 # Further arguments for `up`, `test`, `demo` and `bench`, such as ARGS="--port 9000" or ARGS="-k flusher".
 ARGS ?=
 # How many faults `make torture` runs, and how long `make soak` lasts.

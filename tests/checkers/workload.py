@@ -64,7 +64,7 @@ class Shoppers:
         self.left = 0
 
     async def run(self, operations: int) -> None:
-        """Until about that many operations were answered."""
+        """Until that many operations were answered."""
         self.left = operations
         self._runs += 1
         await asyncio.gather(*(self._shop(place, client) for place, client in enumerate(self._clients)))
@@ -93,6 +93,8 @@ class Shoppers:
     async def _one(self, client: Client, dice: random.Random) -> None:
         (verb,) = dice.choices(list(self._weights), list(self._weights.values()))
         lines = dice.choice(self._choices)
+        if not self._known and verb not in {"availability", "adjust"}:
+            verb = "reserve"  # there is no hold yet to do anything with
         if verb == "availability":
             await client.send(verb, lines=lines)
         elif verb == "reserve":
@@ -102,7 +104,7 @@ class Shoppers:
             operation = dice.choice(["add", "add", "remove", "set"])
             units = tuple((sku, dice.randint(5, 9) if operation == "set" else number) for sku, number in lines)
             await self._send(client, dice, verb, self._base(), units, operation=operation)
-        elif self._known:
+        else:
             hold = dice.choice(self._brief if self._brief and dice.random() < 0.1 else self._known)
             more: dict[str, object] = {}
             lines = ()
