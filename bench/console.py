@@ -3,9 +3,9 @@
     python -m bench.console
 
 Compares four figures with their goals; there is no rival. The first page counts its HTML, style and scripts as a
-browser fetches them (packed), one after the other over one connection. A change is late by the time from a reserve's answer
-until a tick of the open page carries it. The cost is Valkey's own CPU time with a page of 50 products open, less that
-without, as a share of one core. Caveat: no browser draws anything here; tests/console has one.
+browser fetches them (packed), one after the other over one connection. A change is late by the time from a reserve's
+answer until a tick of the open page carries it. The cost is Valkey's own CPU time with a page of 50 products open,
+less that without, as a share of one core. Caveat: no browser draws anything here; tests/console has one.
 """
 
 from __future__ import annotations
