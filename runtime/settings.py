@@ -9,63 +9,21 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from zoneinfo import ZoneInfoNotFoundError
 
 from msgspec import Struct
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from api.rate_limits import parse_limits
 from inventory.mail import mail_settings
-from inventory.rules import zone_of
+from runtime.setting_types import ApiKey, RateLimit, TimeZone, redis_address, stream_name
 
 PREFIX: Final = "HOLDFAST_"
-MIN_KEY_LENGTH: Final = 24
 FOR_COMMANDS: Final = frozenset({"HOLDFAST_URL", "HOLDFAST_API_KEY"})
 """Which service the commands talk to, and with which key; no settings of a service."""
 
 
 class SettingsInvalid(ValueError):
     """A setting has a value outside its bounds; the message names its variable and never shows a secret."""
-
-
-def _key(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if len(text) < MIN_KEY_LENGTH or not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError(f"a key has at least {MIN_KEY_LENGTH} printable ASCII characters and no space")
-    return value
-
-
-def _time_zone(name: str) -> str:
-    try:
-        zone_of(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("not a time zone of the IANA database") from None
-    return name
-
-
-ApiKey = Annotated[SecretStr, AfterValidator(_key)]
-TimeZone = Annotated[str, AfterValidator(_time_zone)]
-
-
-def _stream(value: str) -> str:
-    if value.startswith("{h"):
-        raise ValueError("a name that begins with {h belongs to the stock: its keys are not a stream to consume")
-    return value
-
-
-def _redis_url(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("a Redis address begins with redis://, rediss:// or unix://")
-    return value
-
-
-def _rate_limit(value: str) -> str:
-    parse_limits(value)
-    return value
-
-
-RateLimit = Annotated[str, AfterValidator(_rate_limit)]
 
 
 class Settings(BaseSettings):
@@ -271,12 +229,12 @@ class Settings(BaseSettings):
         le=36_500,
         description="Days an ended reservation is kept in Postgres. The ledger is kept for ever.",
     )
-    orders_stream: Annotated[str, AfterValidator(_stream)] = Field(
+    orders_stream: Annotated[str, AfterValidator(stream_name)] = Field(
         "holdfast:orders",
         max_length=255,
         description="Redis stream from which the worker takes `order.created` and `order.cancelled`; empty: none.",
     )
-    orders_redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = Field(
+    orders_redis_url: Annotated[SecretStr, AfterValidator(redis_address)] | None = Field(
         None, description="Redis or Valkey that holds that stream. Unset: the one that holds the stock."
     )
     alert_hysteresis_percent: int = Field(
