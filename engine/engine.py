@@ -18,13 +18,12 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from engine.admission import ANY_SERVER, Admission
 from engine.awaited import AwaitedNotice
 from engine.batcher import Batcher, BatcherSettings, OnReply
+from engine.client import open_client
 from engine.commands import (
     Amend,
     Availability,
@@ -170,9 +169,8 @@ class Engine:
             except BaseException:
                 await batcher.close()
                 raise
-        # Reads outside the state machine; never retried behind our back.
-        redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=10)
-        return cls(batcher, redis, replicated)
+        # The client reads outside the state machine.
+        return cls(batcher, open_client(url), replicated)
 
     async def close(self) -> None:
         """Answer what is in flight and close the connections."""

@@ -19,11 +19,9 @@ from typing import Any, Final
 
 import structlog
 from msgspec import Struct
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from engine.client import ANSWER_TIMEOUT_S, open_client
 from engine.errors import InvalidCommand, Unavailable
 from inventory import order_dead_letters
 from inventory.context import Inventory
@@ -107,12 +105,8 @@ class OrderStream:
         self._settings = settings
         self._hook = hook
         self._consumer = f"{socket.gethostname()}:{os.getpid()}"
-        self._redis: Redis = Redis.from_url(
-            settings.redis_url,
-            protocol=2,
-            socket_timeout=10 + settings.block_ms / 1000,
-            socket_connect_timeout=5,
-            retry=Retry(NoBackoff(), 0),
+        self._redis = open_client(
+            settings.redis_url, answer_timeout_s=ANSWER_TIMEOUT_S + settings.block_ms / 1000, protocol=2
         )
         self._lanes: dict[str, deque[_Work]] = {}
         """Order -> its entries that wait for their turn. A lane exists while a task works on it."""

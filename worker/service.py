@@ -18,9 +18,8 @@ from typing import Any
 import structlog
 from msgspec import Struct, structs
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
+from engine.client import open_client
 from engine.engine import Engine, EngineSettings
 from engine.errors import Unavailable
 from inventory.admission import watermark_of
@@ -153,9 +152,7 @@ class Worker:
             return
         async with AsyncExitStack() as closing:
             closing.push_async_callback(engine.close)
-            redis = Redis.from_url(
-                self._settings.redis_url, socket_timeout=10, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)
-            )
+            redis = open_client(self._settings.redis_url)
             closing.push_async_callback(redis.aclose)
             database = Database(self._settings.database_url)
             closing.push_async_callback(database.close)

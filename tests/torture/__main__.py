@@ -142,6 +142,8 @@ class Torture:
                     self._tell(one, report)
                     if report.verdict != "kept":
                         keep = True
+                        for mistake in world.mistakes():
+                            say(f"      {mistake}")
                         if not self._keep_going:
                             return False
                         break

@@ -167,6 +167,11 @@ class World:
             shutil.copytree(self.folder / "redis", self.folder / "redis-kept", ignore=shutil.ignore_patterns("*.sock"))
         (self.folder / "happened.log").write_text("\n".join(self.happened) + "\n")
 
+    def mistakes(self, at_most: int = 5) -> list[str]:
+        """The latest errors with a traceback that the service's processes have logged."""
+        lines = [line for path in sorted(self.folder.glob("*.log")) for line in path.read_text().splitlines()]
+        return [line for line in lines if "Traceback" in line][-at_most:]
+
     def _mount(self, folder: Path) -> None:
         if os.geteuid() != 0 or shutil.which("mount") is None:
             self.disk_missing = "a disk that can be filled needs root and mount"
