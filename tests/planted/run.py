@@ -2,7 +2,7 @@
 
     python -m tests.planted [--only TEXT] [--jobs N] [--committed] [--write] [--list]
 
-Owns the order of things and the table; never decides what a fault is (faults.py) or where it is planted (copies.py).
+Owns the order of things and the table; never decides what a fault is (faults/) or where it is planted (copies.py).
 The checks must first pass without any fault. The exit status is 0 only when every fault is caught.
 """
 
