@@ -53,8 +53,10 @@ def work(settings: JobSettings, registry: Registry, lanes: Sequence[Lane]) -> No
     To be called in the main thread of a process with nothing else in it. Returns as well when Redis goes away at a bad
     moment: whoever called starts it anew.
     """
+    _wait_for(settings.jobs_url)
+    # Not used before RQ has it: RQ gives the pool the time its blocking read needs, and only connections made after
+    # that have it. Others keep redis-py's 5 s, and an idle worker would lose its connection again and again.
     connection = Redis.from_url(settings.jobs_url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=5)
-    _wait_for(connection)
     job_class = _job_class(settings, registry)
     worker = _RqWorker(
         [Queue(lane, connection=connection, job_class=job_class, serializer=JSONSerializer) for lane in lanes],
@@ -69,18 +71,19 @@ def work(settings: JobSettings, registry: Registry, lanes: Sequence[Lane]) -> No
     worker.work(logging_level="WARNING")
 
 
-def _wait_for(connection: Redis) -> None:
+def _wait_for(jobs_url: str) -> None:
     """Return once the jobs' Redis answers; say once why it does not. A signal ends the process meanwhile."""
     told = False
-    while True:
-        try:
-            connection.ping()
-            return
-        except RedisError as error:
-            if not told:
-                logger.error("job worker waits for the jobs' Redis", reason=f"{type(error).__name__}: {error}")
-            told = True
-        time.sleep(CONNECT_AGAIN_S)
+    with Redis.from_url(jobs_url, retry=Retry(NoBackoff(), 0), socket_timeout=5, socket_connect_timeout=5) as asking:
+        while True:
+            try:
+                asking.ping()
+                return
+            except RedisError as error:
+                if not told:
+                    logger.error("job worker waits for the jobs' Redis", reason=f"{type(error).__name__}: {error}")
+                told = True
+            time.sleep(CONNECT_AGAIN_S)
 
 
 def end_with_parent(death_signal: signal.Signals, parent: int) -> None:
