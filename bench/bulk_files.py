@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import time
 from contextlib import ExitStack
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import psycopg
@@ -121,12 +121,12 @@ def _import(client: httpx.Client, data: bytes, rows: int) -> tuple[float, float]
     return preview, time.perf_counter() - began
 
 
-def _wait(client: httpx.Client, import_id: str, status: str) -> dict[str, object]:
+def _wait(client: httpx.Client, import_id: str, status: str) -> dict[str, Any]:
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
         answer = client.get(f"{PATH}/{import_id}")
         _check(answer)
-        found: dict[str, object] = answer.json()
+        found: dict[str, Any] = answer.json()
         if found["status"] == status:
             return found
         if found["status"] not in {"PREVIEWING", "PREVIEW", "APPLYING"} or found.get("failure"):

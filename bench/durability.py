@@ -79,6 +79,7 @@ def measure(scale: Scale) -> list[Figure]:
 
 def _rate_figure(level: str, rates: dict[str, list[float]]) -> Figure:
     found = compare(list(zip(rates[level], rates["journal"], strict=True)))
+    comparison: Comparison
     comparison, goal = GOALS.get(level, ("", None))
     return Figure(
         what=f"HTTP confirms of 64 callers a second, durability {level}",

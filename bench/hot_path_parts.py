@@ -115,10 +115,9 @@ async def _http_parts(requests: int) -> list[Part]:
 
     def make(*, answers: bool) -> Hot:
         engine = cast("Engine", _AnswersAtOnce(answers))
-        services = Services(
-            Inventory(engine, cast("Any", None), cast("Any", None), InventorySettings()), keys, ApiSettings()
-        )
-        return make_hot(services, Metrics(None))
+        nothing = cast("Any", None)  # a reserve asks neither Postgres nor the queue
+        inventory = Inventory(engine, nothing, nothing, InventorySettings())
+        return make_hot(Services(inventory, keys, ApiSettings(), jobs=nothing), Metrics(None))
 
     def feed(hot: Hot) -> float:
         protocol = hot_protocol(hot)(Config(_no_app), ServerState(), {}, loop)

@@ -67,7 +67,7 @@ def measure(scale: Scale) -> list[Figure]:
             return [row[0] for row in found.fetchall()]
 
         def by_counters() -> list[str]:
-            everything: dict[bytes, bytes] = redis.hgetall(partition_keys(0).stock)  # type: ignore[assignment]
+            everything: dict[bytes, bytes] = redis.hgetall(partition_keys(0).stock)
             levels = [level_of(sku.decode(), value.decode()) for sku, value in everything.items()]
             low = [(one.available, one.sku) for one in levels if 0 < one.available < one.low_stock_threshold]
             return [sku for _, sku in sorted(low)[:50]]

@@ -115,7 +115,7 @@ def _watched(redis: Redis, run: Callable[[], None]) -> tuple[float, float]:
     began = time.perf_counter()
     run()
     took = time.perf_counter() - began
-    entries: list[dict[str, Any]] = redis.slowlog_get(10_000)  # type: ignore[assignment]
+    entries: list[dict[str, Any]] = redis.slowlog_get(10_000)
     return took, max((entry["duration"] for entry in entries), default=0) / 1000
 
 
@@ -127,7 +127,7 @@ def _at_rest(redis: Redis, database_url: str, skus: int) -> None:
         for sku, quantity in parse_lines(member.decode().partition(" ")[2]):
             held[sku] += quantity
     with psycopg.connect(psycopg_url(database_url)) as connection:
-        ledger = dict(
+        ledger: dict[str, int] = dict(
             connection.execute("SELECT sku, sum(quantity)::bigint FROM inventory_transactions GROUP BY sku").fetchall()
         )
         active = {row[0]: row[1] for row in connection.execute("SELECT sku, reserved FROM inventory_levels").fetchall()}

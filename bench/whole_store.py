@@ -71,7 +71,7 @@ def wait_flushed(redis_url: str, database_url: str) -> None:
     with Redis.from_url(redis_url) as client, psycopg.connect(psycopg_url(database_url), autocommit=True) as connection:
         while True:
             row = connection.execute("SELECT seq FROM journal_cursors WHERE partition = 0").fetchone()
-            written: bytes | None = client.hget(keys.meta, "seq")  # type: ignore[assignment]
+            written: bytes | None = client.hget(keys.meta, "seq")
             if row is not None and int(row[0]) == int(written or 0):
                 return
             if time.monotonic() > deadline:
