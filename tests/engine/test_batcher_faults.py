@@ -8,7 +8,6 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import pytest
 import redis
 
@@ -24,6 +23,7 @@ from engine import (
     Result,
     StoreRefused,
 )
+from engine.admission import ANY_SERVER
 from engine.bootstrap import open_partition
 from engine.commands import Release
 from runtime.embedded_redis import EmbeddedRedis
@@ -40,6 +40,28 @@ async def test_no_server() -> None:
 
 async def connected_again(engine: Engine, eventually: Callable[..., Any]) -> None:
     await eventually(lambda: engine.connected, what="a link is open again")
+
+
+async def test_an_answer_of_a_life_that_has_ended_is_not_believed(
+    own_server: EmbeddedRedis, own_client: redis.Redis, eventually: Callable[..., Any]
+) -> None:
+    engine = await Engine.connect(own_server.url)
+    await stock(engine)
+    pause(own_server)
+    sent = asyncio.ensure_future(engine.execute(holding()))
+    await eventually(lambda: engine.in_flight == 1)
+
+    engine.admission.admit(engine.admission.epoch + 1, ANY_SERVER)
+    own_server.process.send_signal(signal.SIGCONT)
+
+    # It ran in the life that ended, and nobody here can tell whether that was before the ledger was read for the next.
+    with pytest.raises(OutcomeUnknown):
+        await sent
+    assert int(own_client.hget(KEYS.stock, "A").split()[1]) == 1  # type: ignore[union-attr]
+    # The store is still of the old life: no command of the new one runs there.
+    with pytest.raises(NotReady):
+        await engine.execute(holding())
+    await engine.close()
 
 
 async def test_a_server_killed_mid_flight(own_server: EmbeddedRedis, eventually: Callable[..., Any]) -> None:
@@ -273,11 +295,11 @@ async def test_an_answer_that_cannot_be_read_hangs_nobody(
 ) -> None:
     engine = await open_engine(links=1)
 
-    def unreadable(_: bytes) -> Any:
-        raise msgspec.DecodeError("not msgpack")
+    def unreadable(_: bytes, __: int) -> Any:
+        raise ValueError("not msgpack")
 
     with monkeypatch.context() as patch:
-        patch.setattr("engine.batcher._decode_reply", unreadable)
+        patch.setattr("engine.batcher.decode_answer", unreadable)
         with pytest.raises(OutcomeUnknown):
             await asyncio.wait_for(engine.execute(Availability("A=1")), 10)
     assert (await engine.execute(Availability("A=1"))).status == "unknown_sku"
