@@ -1,20 +1,25 @@
 """The keeper: looks again and again whether what Redis holds may be served, and has it recovered when it may not.
 
-Owns the loop and its pace; what is found and done stands in worker/recovery.py. One in every worker: the recovery's own
-lock lets one of them work at a time.
+Owns the loop and its pace; what is found and done stands in worker/recovery.py and, for the append-only file, in
+worker/aof_mender.py. One in every worker: the recovery's own lock lets one of them work at a time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
 import structlog
 from msgspec import Struct
+from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from engine.fenced import FenceLost
 from persistence.ledger_writer import LedgerError
+from worker.aof_mender import AofMender
 from worker.failpoints import Hook, nothing
 from worker.recovery import Recovery, RecoveryRefused, RecoverySettings
 
@@ -68,6 +73,9 @@ class Keeper:
     def run(self) -> None:
         """Look until stopped. Survives Redis and Postgres going away; raises only for a bug."""
         recovery = Recovery(*self._urls, self._settings.recovery, self._passed)
+        # With a connection of its own: the file is mended also while Postgres is away.
+        redis = Redis.from_url(self._urls[0], socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0))
+        mender = AofMender(redis)
         back_off_ms = 0
         try:
             while not self._stop.is_set():
@@ -83,10 +91,14 @@ class Keeper:
                 else:
                     self._say("", admitted.epoch, admitted.rebuilds, admitted.rebuild_ms)
                     back_off_ms = 0
+                # A Redis that is away is the recovery's to tell of.
+                with contextlib.suppress(RedisError):
+                    mender.look()
                 spent_ms = (time.monotonic() - began) * 1000
                 self._stop.wait((back_off_ms or max(0.0, self._settings.interval_ms - spent_ms)) / 1000)
         finally:
             recovery.close()
+            redis.close()
 
     def _say(self, reason: str, epoch: int, rebuilds: int, rebuild_ms: int) -> None:
         if reason != self._status.reason:

@@ -316,6 +316,17 @@ class World:
             return self._replica.is_ready() and _link_of(self._replica) == "up"
         return False
 
+    async def replica_mended(self) -> None:
+        """Behind a full disk do with the replica, if there is one, what its operator is told to do: have it write its
+        file anew. The primary's is the keeper's (worker/aof_mender.py).
+        """
+        if "replica" not in self.children:
+            return
+        with self._replica.client() as client:
+            await self.wait_for(lambda: _writes_its_file(client), SETTLE_S, lambda: "the replica writes its file")
+            client.bgrewriteaof()
+            await self.wait_for(lambda: not _rewrites(client), SETTLE_S, lambda: "the replica's file is made anew")
+
     async def promote_replica(self) -> None:
         """The replica is the Redis from now on, and everybody is led to it; the old one must be down."""
         with self._replica.client() as client:
@@ -433,6 +444,16 @@ class World:
             if child.pid is not None:
                 found[name] = _resident_kb(child.pid)
         return found
+
+
+def _writes_its_file(client: redis.Redis) -> bool:
+    info: Any = client.info("persistence")
+    return bool(info["aof_last_write_status"] == "ok")
+
+
+def _rewrites(client: redis.Redis) -> bool:
+    info: Any = client.info("persistence")
+    return bool(info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"])
 
 
 def _link_of(replica: EmbeddedRedis) -> str:

@@ -62,6 +62,7 @@ async def _disk_full(scene: Scene) -> None:
             scene.tell(f"aof_last_write_status {status.get('aof_last_write_status')}")
     finally:
         filler.unlink(missing_ok=True)
+    await scene.world.replica_mended()
 
 
 def _fill(path: Path) -> None:
