@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from engine import limits
 from engine.admission import Admission
+from engine.batch_answer import UNREADABLE, decode_answer
 from engine.commands import Adjust, Amend, Announce, Command, Configure, Expire, Repair, Reserve, bases_of, encode_batch
 from engine.errors import (
     Disconnected,
@@ -48,6 +49,12 @@ REPLY_TIMEOUT_S: Final = 10.0
 RECONNECT_FIRST_S: Final = 0.02
 RECONNECT_MOST_S: Final = 1.0
 MAX_DAMAGED: Final = 1_000
+"""Due holds that cannot be ended and are named to the script, each batch anew. If there are more of them, nobody waits
+for any due hold to end: what the sweeper ends is free all the same."""
+ANY_MEMBER: Final = "*"
+"""Stands for all due holds in that list."""
+DAMAGE_REMEMBERED_S: Final = 60.0
+"""Then it is tried anew, for somebody may have put it right."""
 SHORT_LINES: Final = 80
 """Characters of lines below which a command counts as one line."""
 SMALLEST_SHARE: Final = 24
@@ -56,8 +63,8 @@ SMALLEST_SHARE: Final = 24
 _SCRIPT_ERROR = re.compile(r"(?:ERR )?user_script:\d")
 """An error of the script itself, unlike OOM, READONLY or WRONGTYPE, which every batch would meet."""
 
+_NOT_FOR_CALLERS = frozenset({"due_holds", UNREADABLE})
 _GROWING = (Reserve, Amend, Adjust, Configure, Announce, Repair)
-_decode_reply = msgspec.msgpack.Decoder(tuple[int, int, list[tuple[Any, ...]], list[str]]).decode
 
 
 class BatcherSettings(Struct, frozen=True):
@@ -96,6 +103,7 @@ class Batcher:
         self._links: set[Link] = set()
         self._reconnecting = False
         self._damaged: set[str] = set()
+        self._damaged_since = 0.0
         self._suspects = 0
         """Commands at the head of the queue that must travel alone: one of them stopped the script."""
         self._pump_planned = False
@@ -300,6 +308,9 @@ class Batcher:
             self._answer_all(waiting, OutcomeUnknown("the connection was lost before the answer came"))
         if self._queue and self._idle:
             self._pump()
+        elif self._refusal:
+            # What was put back into the queue meanwhile would wait until something is admitted again, if ever.
+            self._fail_queue(NotReady(self._refusal))
         if self._closed and not self._busy:
             self._all_answered.set()
 
@@ -329,8 +340,8 @@ class Batcher:
 
     def _deliver(self, waiting: list[Waiting], data: bytes, took_s: float) -> None:
         try:
-            now_ms, seq, results, due = _decode_reply(data)
-        except msgspec.MsgspecError as error:
+            now_ms, seq, results, due = decode_answer(data, len(waiting))
+        except ValueError as error:
             # A script of another version answered: it ran, and what it did cannot be told.
             self._answer_all(waiting, OutcomeUnknown(f"the answer cannot be read: {error}"))
             return
@@ -341,10 +352,12 @@ class Batcher:
         epoch = self.admission.epoch
         for one, result in zip(waiting, results, strict=True):
             status = result[0]
-            if status == "due_holds":
-                again.append(one)
-            else:
+            if status not in _NOT_FOR_CALLERS:
                 self._answer(one, Reply(status, result[1:] if len(result) > 1 else (), now_ms, seq, epoch))
+            elif status == UNREADABLE:
+                self._answer(one, OutcomeUnknown("Redis holds something under this name that is not text"))
+            else:
+                again.append(one)
         if again:
             # Stock is short while holds are due: end them in the same round and ask again behind them.
             expires: list[Waiting] = [(Expire(member[:BASE_LENGTH], member), self._on_expired) for member in due]
@@ -356,8 +369,11 @@ class Batcher:
         impossible = isinstance(reply, InvalidCommand) or (
             isinstance(reply, Reply) and reply.status in {"inconsistent", "malformed"}
         )
-        if impossible and len(self._damaged) < MAX_DAMAGED:
+        if impossible:
+            self._damaged_since = self._damaged_since if self._damaged else time.monotonic()
             self._damaged.add(command.member)  # type: ignore[union-attr]
+            if len(self._damaged) > MAX_DAMAGED or ANY_MEMBER in self._damaged:
+                self._damaged = {ANY_MEMBER}
 
     def _answer(self, one: Waiting, reply: Reply | Unavailable | InvalidCommand) -> None:
         try:
@@ -376,9 +392,10 @@ class Batcher:
     async def _open(self) -> None:
         link = await open_link(self._address, self._lost)
         try:
-            await link.call(b"SCRIPT", b"LOAD", self._script.source.encode())
-            # Last, so that no server can take its place unseen: it would have another connection.
-            link.run_id = run_id_in(await link.call(b"INFO", b"server"))
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
+                await link.call(b"SCRIPT", b"LOAD", self._script.source.encode())
+                # Last, so that no server can take its place unseen: it would have another connection.
+                link.run_id = run_id_in(await link.call(b"INFO", b"server"))
         except BaseException:
             link.close()
             raise
@@ -431,8 +448,8 @@ class Batcher:
             while not self._closed and len(self._links) < self._settings.links:
                 try:
                     await self._open()
-                except (OSError, TimeoutError, hiredis.ReplyError) as error:
-                    self.last_error = str(error)
+                except Exception as error:  # noqa: BLE001  whoever stops trying never serves again
+                    self.last_error = f"{type(error).__name__}: {error}"
                     await asyncio.sleep(wait)
                     wait = min(wait * 2, RECONNECT_MOST_S)
         finally:
@@ -446,6 +463,8 @@ class Batcher:
             for link, (sent_at, _) in list(self._busy.items()):
                 if now - sent_at > REPLY_TIMEOUT_S:
                     link.close()
+            if now - self._damaged_since > DAMAGE_REMEMBERED_S:
+                self._damaged.clear()
 
     def _keep(self, work: Any) -> None:
         task = self._loop.create_task(work)

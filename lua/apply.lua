@@ -4,7 +4,7 @@
 --           command names
 -- ARGV      1 msgpack list of commands, 2 clock in ms or "" for the server's, 3 prefix of record keys, 4 retention in
 --           ms, 5 idempotency window in ms, 6 the epoch the caller believes in, 7 msgpack list of due members that
---           cannot be expired, or ""
+--           cannot be expired ("*": more of them than can be named), or ""
 -- Answers   msgpack [now_ms, last sequence number, [result, ...], due members]; with the epoch wrong or missing: false
 -- Cost      the sum of its commands, and about ten calls
 --- @include "lib/clock"

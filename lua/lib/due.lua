@@ -18,6 +18,10 @@ local function due()
       impossible[member] = true
       limit = limit + 1
     end
+    -- More of them than can be named.
+    if impossible["*"] then
+      return due_members
+    end
     for _, member in ipairs(call("ZRANGEBYSCORE", DEADLINES, "-inf", format("%d", now), "LIMIT", "0", limit)) do
       if not is_removed[member] and not impossible[member] and find(member, MEMBER) and sub(member, 37, 37) == " " then
         due_members[#due_members + 1] = member

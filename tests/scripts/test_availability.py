@@ -53,3 +53,13 @@ def test_a_short_sku_has_its_next_release(shop: Machine) -> None:
 
     assert shop.availability("A=6").levels[0].next_release_ms == START_MS + 5_000
     assert shop.availability("A=5").levels[0].next_release_ms == 0
+
+
+def test_with_more_damaged_holds_than_can_be_named_nobody_waits_for_any(shop: Machine) -> None:
+    shop.reserve("A=3")
+    shop.later(MINUTE_MS)
+    shop.damaged = ["*"]
+
+    assert shop.availability("A=1").levels[0].reserved == 3
+    assert shop.reserve("A=8").status == "insufficient_stock"
+    assert shop.due == []
