@@ -9,7 +9,7 @@ Redis 7.0). Only what is in memory is whole then, so the file is made from that.
 from __future__ import annotations
 
 import time
-from typing import Any, Final, cast
+from typing import Final
 
 import structlog
 from redis import Redis
@@ -37,7 +37,7 @@ class AofMender:
 
         Raises redis.exceptions.RedisError when Redis gives no answer.
         """
-        info = cast("dict[str, Any]", self._redis.info("persistence"))
+        info = self._redis.info("persistence")
         if info.get("aof_last_write_status", "ok") != "ok":
             if not self._failed:
                 self._log.error("Redis cannot write its append-only file: make room on its disk")
