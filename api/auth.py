@@ -158,12 +158,17 @@ class KeyStore:
             self._refresher = None
 
     async def refresh(self) -> None:
-        """Read the active keys now (also called after this process made or revoked one)."""
+        """Read the active keys now."""
         keys = await self._source.active()
         self._callers = {key.key_hash: caller_of(key.id, key.role) for key in keys}
         self._loaded = True
         self._by_header.clear()
         self._unknown.clear()
+
+    def forget(self, key_id: str) -> None:
+        """A key that was revoked is good no longer, whether or not Postgres can be asked again at once."""
+        self._callers = {key_hash: caller for key_hash, caller in self._callers.items() if caller.id != key_id}
+        self._by_header.clear()
 
     async def _keep_fresh(self) -> None:
         while True:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Final
 
 from fastapi import Request
 from msgspec import Struct
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
 
@@ -75,9 +76,12 @@ async def received_file(request: Request, known: tuple[str, ...]) -> AsyncIterat
 
     Raises Problem: 400 for a form that cannot be read, 408, 413, 415, 422.
     """
-    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media != "multipart/form-data":
+    media, parameters = parse_options_header(request.headers.get("content-type", ""))
+    if media != b"multipart/form-data":
         raise Problem("unsupported-media-type", "The body must be multipart/form-data with a file.")
+    if parameters.get(b"charset", b"utf-8").lower() not in {b"utf-8", b"utf8"}:
+        # Names and fields would be read by whatever codec is named here, and some of Python's are no text at all.
+        raise Problem("unsupported-media-type", "A form is UTF-8.")
     try:
         await request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES)
     except ClientDisconnect:

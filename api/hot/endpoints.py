@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote_to_bytes
 
 import structlog
 
@@ -253,6 +252,5 @@ def _nothing(exchange: Exchange) -> None:
 
 
 def _text_of(part: bytes) -> str:
-    if b"%" in part:
-        part = unquote_to_bytes(part)
+    # The server has taken percent signs away; one that is left is meant as it stands.
     return part.decode("utf-8", "replace")

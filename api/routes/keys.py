@@ -55,17 +55,25 @@ async def list_keys(services: ServicesDep, caller: Admin, limit: Limit = 50, cur
 async def revoke_key(key_id: str, services: ServicesDep, caller: Admin) -> Response:
     """The key stops here at once, in every other process within 5 seconds. Again: the same answer."""
     check_text(key_id, "key_id")
-    if not await ApiKeys(services.database).revoke(key_id):
-        raise Problem("unknown-key")
-    await services.keys.refresh()
+    await end_key(services, key_id)
     return Response(status_code=204)
 
 
 async def make_key(request: Request, services: Services, name: str, role: Role, caller: Caller) -> NewKeyView:
-    """A new key, which nobody can look up again. Raises DatabaseUnavailable."""
+    """A new key, which nobody can look up again. Raises DatabaseUnavailable.
+
+    The key store hears of it when it is first used: a question that could fail must not come between a key that was
+    made and its only answer.
+    """
     key = new_key()
     key_id = "key_" + secrets.token_hex(8)
     audit_target(request, key_id)
     await ApiKeys(services.database).create(key_id, name=name, role=role, key_hash=digest_of(key), created_by=caller.id)
-    await services.keys.refresh()
     return NewKeyView(key_id, name, role, key)
+
+
+async def end_key(services: Services, key_id: str) -> None:
+    """The key stops. Raises Problem `unknown-key`, DatabaseUnavailable."""
+    if not await ApiKeys(services.database).revoke(key_id):
+        raise Problem("unknown-key")
+    services.keys.forget(key_id)

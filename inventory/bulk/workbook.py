@@ -27,6 +27,9 @@ MAX_RATIO: Final = 200
 MAX_SPANNED_CELLS: Final = 6_000_000
 """Cells of the rectangle that a sheet spans, filled or not: calamine keeps 24 bytes for each."""
 
+_METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+"""Others fail in ways of their own, and LZMA takes as much memory as the archive tells it to."""
+
 _PIECE: Final = 262_144
 _TAIL: Final = 64
 """Bytes that pieces overlap by, so that no tag or reference is missed at a seam."""
@@ -34,7 +37,7 @@ _ALLOWED_SMALL: Final = 10_000_000
 """Bytes an archive may always unpack to, whatever the ratio."""
 
 _DAMAGED: Final = (
-    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError,
+    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError, OverflowError,
 )  # fmt: skip
 """What reading a damaged archive may raise."""
 _HARMFUL = re.compile(rb"<!(?:DOCTYPE|ENTITY)|\s{17}=|=\s{17}", re.IGNORECASE)
@@ -107,6 +110,8 @@ def _checked_members(archive: zipfile.ZipFile, most: int) -> list[zipfile.ZipInf
         raise UnsupportedFile("The file is an archive, but no Excel workbook.")
     if any(member.flag_bits & 1 for member in members):
         raise UnsupportedFile("The workbook is encrypted.")
+    if any(member.compress_type not in _METHODS for member in members):
+        raise UnsupportedFile("The workbook is compressed in a way that no spreadsheet program uses.")
     return members
 
 

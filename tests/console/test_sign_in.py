@@ -245,6 +245,8 @@ def test_no_form_of_the_console_is_taken_from_elsewhere(
         ({"csrf": other["csrf"]}, {}),
         (secrets, {"origin": "https://evil.example"}),
         (secrets, {"origin": "null"}),
+        (secrets, {"origin": "null", "host": ""}),
+        (secrets, {"origin": "http://["}),
         (secrets, {"sec-fetch-site": "cross-site"}),
         (secrets, {"sec-fetch-site": "same-site"}),
     ]
@@ -277,9 +279,10 @@ def test_a_session_is_good_in_every_process(
     assert (viewer.caller.role, viewer.name) == ("manager", "manager")
 
 
-def test_sign_ins_from_elsewhere_are_not_taken(signed_in: Callable[[str | None], FormClient]) -> None:
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://[", "http://[::1", "://", ""])
+def test_sign_ins_from_elsewhere_are_not_taken(signed_in: Callable[[str | None], FormClient], origin: str) -> None:
     client = signed_in(None)
-    answer = client.http.post(SIGN_IN, data={"key": KEYS["admin"]}, headers={"origin": "https://evil.example"})
+    answer = client.http.post(SIGN_IN, data={"key": KEYS["admin"]}, headers={"origin": origin})
     assert answer.status_code == 403
     assert COOKIE not in answer.cookies
 

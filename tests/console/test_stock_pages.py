@@ -242,6 +242,9 @@ def test_a_hold_is_released_by_hand(service: WorkedService, shop: Stocked, admin
     assert "ann of the counter" in page
     path = f"/console/products/{sku}/holds/{hold}/release"
     assert path in page
+    # A refusal that had done it all the same would be a lie.
+    assert admin.post(f"/console/products/no%7Bsku/holds/{hold}/release").status_code == 422
+    assert level(service, sku) == (20, 3)
     told = after(admin, admin.post(path))
     assert "The hold of ann of the counter was released" in told
     assert path not in told

@@ -127,6 +127,14 @@ def test_what_cannot_be_shown(path: str, status: int, admin: FormClient) -> None
     assert answer.headers["content-type"].startswith("text/html")
 
 
+@pytest.mark.parametrize(
+    "number", ["0", "x", "9" * 19, "9" * 20, "0" * 19 + "1" * 5000, "\N{SUPERSCRIPT TWO}"], ids=ascii
+)
+def test_alerts_that_cannot_be(number: str, admin: FormClient) -> None:
+    answer = admin.post(f"/console/alerts/{number}/resolve", inline=True)
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown-alert")
+
+
 def test_an_export_is_of_everything_that_the_filter_finds(admin: FormClient, stock: Stocked) -> None:
     sku = stock.product()
     for number in range(1, 54):
@@ -260,8 +268,13 @@ def test_every_role_is_explained() -> None:
 
 
 def test_a_repair_needs_a_page_that_shows_it(people: dict[str, FormClient]) -> None:
-    for fields, told in (({"reason": "x"}, "at least 3"), ({"reason": "drift"}, "check again")):
-        answer = people["manager"].post("/console/reconciliation/repair", inline=True, agreed="{}", **fields)
+    deep = '[[{"x":' + "[" * 100_000 + "]" * 100_000 + "}],[]]"
+    for fields, told in (
+        ({"agreed": "{}", "reason": "x"}, "at least 3"),
+        ({"agreed": "{}", "reason": "drift"}, "check again"),
+        ({"agreed": deep, "reason": "drift"}, "check again"),
+    ):
+        answer = people["manager"].post("/console/reconciliation/repair", inline=True, **fields)
         assert answer.status_code == 422
         assert told in answer.json()["detail"]
     nothing = people["manager"].post("/console/reconciliation/repair", inline=True, agreed="[[],[]]", reason="drift")

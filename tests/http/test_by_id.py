@@ -226,3 +226,16 @@ def test_sixty_four_callers_on_the_last_units(shop: Shop) -> None:
         thread.join()
     assert sorted(statuses) == [201] * 10 + [409] * 54
     assert shop.level(sku) == (10, 10)
+
+
+def test_a_percent_sign_is_taken_away_once(shop: Shop) -> None:
+    sku = shop.sku(5)
+    client = shop.as_("storefront")
+    once = f"%{ord(sku[0]):02X}{sku[1:]}"
+    assert client.get(f"/inventory/availability/{once}").json()["sku"] == sku
+    assert_problem(client.get(f"/inventory/availability/%25{once[1:]}"), 422, "validation-error")
+    held = shop.reserve(sku)["id"]
+    client.get(f"/inventory/reserve/%{ord(held[0]):02X}{held[1:]}").raise_for_status()
+    answer = client.delete(f"/inventory/reserve/%25{ord(held[0]):02X}{held[1:]}")
+    assert_problem(answer, 404, "unknown-reservation")
+    assert shop.level(sku) == (5, 1)

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from persistence.database import DatabaseUnavailable
 from tests.http.conftest import Shop, assert_problem
 from tests.http.running import KEYS
 from tests.waiting import wait_until
@@ -49,6 +50,23 @@ def test_a_revoked_key_stops(shop: Shop) -> None:
         assert_problem(auditor.get("/inventory/availability/A"), 401, "unauthenticated")
     assert shop.as_("admin").delete(f"{PATH}/{key['id']}").status_code == 204
     assert_problem(shop.as_("admin").delete(f"{PATH}/key_never"), 404, "unknown-key")
+
+
+def test_what_was_done_to_a_key_is_told_though_postgres_goes_away_behind_it(
+    one_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = one_shop.running.services.keys
+
+    async def away() -> None:
+        raise DatabaseUnavailable("away")
+
+    monkeypatch.setattr(keys, "refresh", away)
+    made = one_shop.as_("admin").post(PATH, json={"name": "once", "role": "auditor"})
+    assert made.status_code == 201, "nobody else will ever be shown this key"
+    with client_of(one_shop, made.json()["key"]) as auditor:
+        assert auditor.get("/inventory/products").status_code == 200
+        assert one_shop.as_("admin").delete(f"{PATH}/{made.json()['id']}").status_code == 204
+        assert_problem(auditor.get("/inventory/products"), 401, "unauthenticated")
 
 
 def test_a_key_revoked_elsewhere_stops_within_five_seconds(one_shop: Shop) -> None:

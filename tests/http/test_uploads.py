@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ from persistence.database_url import psycopg_url
 from tests.http.conftest import Shop, assert_problem
 from tests.http.running import KEYS, RunningService
 from tests.http.test_bulk import BULK, previewed, step, stock_file, upload
-from tests.inventory.bulk.workbooks import cell, row, sheet, workbook
+from tests.inventory.bulk.workbooks import broken_stream, cell, far_away, row, sheet, workbook
 from tests.waiting import wait_until
 from worker.jobs.context import JobContext, JobSettings
 from worker.jobs.registry import JOBS
@@ -69,6 +70,20 @@ class TestForms:
         assert answer.status_code in {400, 422}
         assert answer.json()["code"] in {"invalid-request", "validation-error"}
 
+    @pytest.mark.parametrize(
+        "charset", ["unicode_escape", "punycode", "undefined", "idna", "hex", "utf-16", "nonsense"]
+    )
+    def test_forms_in_other_codecs(self, one_shop: Shop, charset: str) -> None:
+        part = '--B\r\ncontent-disposition: form-data; name="{}"\r\n\r\n{}\r\n'
+        body = part.format("\\ud800", "x") + part.format("mode", "\\ud800") + "--B--\r\n"
+        headers = {"content-type": f"multipart/form-data; boundary=B; charset={charset}"}
+        client = one_shop.as_("operator")
+        for path in (BULK, PRODUCTS):
+            answer = client.post(path, content=body.encode(), headers=headers)
+            assert_problem(answer, 415, "unsupported-media-type")
+        headers = {"content-type": "multipart/form-data; boundary=B; charset=UTF-8"}
+        assert_problem(client.post(BULK, content=body.encode(), headers=headers), 422, "validation-error")
+
 
 @pytest.mark.parametrize(
     ("name", "content"),
@@ -79,8 +94,11 @@ class TestForms:
         ("stock.xlsx", workbook(sheet(" " * 40_000_000))),
         ("stock.xlsx", workbook('<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>' + sheet())),
         ("stock.xlsx", workbook(sheet(row(1, cell("A1", "1")), row(1_000_000, cell("XFD1000000", "1"))))),
+        ("stock.xlsx", broken_stream(workbook(sheet(), method=zipfile.ZIP_LZMA))),
+        ("stock.xlsx", workbook(sheet(), method=zipfile.ZIP_BZIP2)),
+        ("stock.xlsx", far_away(workbook(sheet()))),
     ],
-    ids=["name", "zip as csv", "csv as xlsx", "bomb", "entity", "span"],
+    ids=["name", "zip as csv", "csv as xlsx", "bomb", "entity", "span", "lzma", "bzip2", "far away"],
 )
 def test_files_that_are_refused(one_shop: Shop, name: str, content: bytes) -> None:
     assert_problem(upload(one_shop, content, name=name), 422, "unsupported-file")
@@ -140,6 +158,14 @@ class TestCatalogue:
             (4, "sku", "duplicate-sku"),
         ]  # fmt: skip
         assert_problem(one_shop.as_("operator").get("/inventory/products/N-9"), 404, "unknown-sku")
+
+    def test_a_name_with_a_comma_in_it_needs_quotes(self, one_shop: Shop) -> None:
+        text = 'sku,name,category\nN-7,"Mug, red",mugs\nN-6,Mug, red,mugs\n'
+        answer = one_shop.as_("operator").post(PRODUCTS, files={"file": ("c.csv", text.encode())})
+        problem = assert_problem(answer, 409, "preview-has-errors")
+        assert [(error["row"], error["column"], error["code"]) for error in problem["errors"]] == [
+            (3, "", "too-many-values")
+        ]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Response
 from api.audit import audit_target
 from api.console.access import Reading, StockForm
 from api.console.forms import Form
-from inventory.alerts.alert_desk import MAX_ID, list_alerts, resolve
+from inventory.alerts.alert_desk import list_alerts, resolve
 from inventory.products import ProductChange, put_product
 from inventory.refusals import UnknownAlert, UnknownSku
 from persistence.queries import products
@@ -22,6 +22,8 @@ from persistence.queries.api_keys import ApiKeys
 router = APIRouter(prefix="/console/alerts", include_in_schema=False)
 
 PAGE: Final = 50
+MAX_DIGITS: Final = 19
+"""Of an alert's id."""
 STATES: Final[tuple[str, ...]] = get_args(AlertStatus)
 
 
@@ -55,7 +57,7 @@ async def alerts_page(visit: Reading) -> Response:
 @router.post("/{alert_id}/resolve")
 async def resolve_alert(alert_id: str, posted: StockForm) -> Response:
     """Nothing more is told of this SKU until it has recovered or become worse."""
-    if not alert_id.isascii() or not alert_id.isdigit() or not 1 <= int(alert_id[:20]) <= MAX_ID:
+    if not alert_id.isascii() or not alert_id.isdigit() or len(alert_id) > MAX_DIGITS:
         raise UnknownAlert
     done = await resolve(posted.services.inventory, int(alert_id), posted.viewer.caller.id)
     return posted.go("/console/alerts", f"The alert of {done.alert.sku} is resolved.")

@@ -13,8 +13,8 @@ from api.auth import Role
 from api.console.access import AdminForm, Administering, Visit
 from api.console.forms import Form
 from api.hot.decode import check_text
-from api.problems import Problem, invalid
-from api.routes.keys import make_key
+from api.problems import invalid
+from api.routes.keys import end_key, make_key
 from persistence.queries.api_keys import ApiKeys
 
 router = APIRouter(prefix="/console/keys", include_in_schema=False)
@@ -51,9 +51,7 @@ async def revoke(key_id: str, posted: AdminForm) -> Response:
     check_text(key_id, "key_id")
     if key_id == posted.viewer.caller.id:
         raise invalid("this is the key that you are signed in with; revoke it from another one", "key")
-    if not await ApiKeys(posted.services.database).revoke(key_id):
-        raise Problem("unknown-key")
-    await posted.services.keys.refresh()
+    await end_key(posted.services, key_id)
     return posted.go("/console/keys", "The key is revoked.")
 
 

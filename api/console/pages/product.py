@@ -102,9 +102,10 @@ async def change_product(sku: str, posted: StockForm) -> Response:
 @router.post("/products/{sku}/holds/{reservation_id}/release")
 async def release(sku: str, reservation_id: str, posted: ReserveForm) -> Response:
     """Give a customer's hold back: its units can be sold again at once."""
+    check_sku(sku, "sku")
     released = await release_by_hand(posted.services.inventory, reservation_id, posted.viewer.caller.id)
     await _caught_up(posted)
-    return posted.go(product_path(check_sku(sku, "sku")), f"The hold of {released.customer_id} was released.")
+    return posted.go(product_path(sku), f"The hold of {released.customer_id} was released.")
 
 
 def product_path(sku: str) -> str:

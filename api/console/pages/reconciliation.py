@@ -64,7 +64,7 @@ async def repair_drift(posted: ApprovalForm) -> Response:
     reason = posted.form.reason()
     try:
         counters, deadlines = _AGREED.decode(posted.form.fields.get("agreed", ""))
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         raise invalid("check again, and repair from the page that shows the drift", "agreed") from None
     agreed = RepairPlan(counters, deadlines)
     done = await repair(posted.services.inventory, reason=reason, actor=posted.viewer.caller.id, agreed=agreed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from collections.abc import Mapping
 
@@ -10,6 +11,9 @@ _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _RELATION = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _RELATIONS = "http://schemas.openxmlformats.org/package/2006/relationships"
 _TYPES = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+
+_LOCAL_HEADER = 30
+"""Bytes of what stands before each part, its name left out."""
 
 _PARTS = {
     "[Content_Types].xml": (
@@ -33,10 +37,12 @@ _PARTS = {
 }
 
 
-def workbook(sheet_xml: str | bytes, also: Mapping[str, str] | None = None) -> bytes:
+def workbook(
+    sheet_xml: str | bytes, also: Mapping[str, str] | None = None, *, method: int = zipfile.ZIP_DEFLATED
+) -> bytes:
     """A workbook with this first sheet, and further parts."""
     kept = io.BytesIO()
-    with zipfile.ZipFile(kept, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(kept, "w", method) as archive:
         for name, text in _PARTS.items():
             archive.writestr(name, text)
         archive.writestr("xl/worksheets/sheet1.xml", sheet_xml)
@@ -58,3 +64,23 @@ def row(number: int, *cells: str) -> str:
 def cell(reference: str, value: str, kind: str = "n") -> str:
     """A cell: kind n (number), str (text), b (boolean), e (error)."""
     return f'<c r="{reference}" t="{kind}"><v>{value}</v></c>'
+
+
+def broken_stream(archive: bytes) -> bytes:
+    """The archive, the packed bytes of its first part put out of order behind their header."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        first = opened.infolist()[0]
+    begin = _LOCAL_HEADER + len(first.filename) + 9
+    return archive[:begin] + b"\xff" * 20 + archive[begin + 20 :]
+
+
+def far_away(archive: bytes) -> bytes:
+    """The archive with a last part that begins, it says, behind more bytes than a file can have."""
+    name = b"xl/more.xml"
+    far = struct.pack("<HHQ", 1, 8, 2**64 - 1)
+    sizes = (20, 45, 0, 0, 0, 0, 0, 4, 4, len(name), len(far), 0, 0, 0, 0, 0xFFFFFFFF)
+    entry = struct.pack("<4s6H3L5H2L", b"PK\x01\x02", *sizes) + name + far
+    end = archive.rindex(b"PK\x05\x06")
+    number, size, begin = struct.unpack("<HLL", archive[end + 10 : end + 20])
+    tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, number + 1, number + 1, size + len(entry), begin, 0)
+    return archive[:end] + entry + tail
