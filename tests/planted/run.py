@@ -1,9 +1,9 @@
 """Plant each fault in a copy of the project and see which test catches it, and how soon.
 
-    python -m tests.planted [--only TEXT] [--jobs N] [--committed] [--write] [--list]
+    python -m tests.planted [--only TEXT] [--jobs N] [--committed] [--record FILE] [--write] [--list]
 
 Owns the order of things and the table; never decides what a fault is (faults/) or where it is planted (copies.py).
-The checks must first pass without any fault. The exit status is 0 only when every fault is caught.
+The checks of a fault must first pass without it. The exit status is 0 only when every fault is caught.
 """
 
 from __future__ import annotations
@@ -19,52 +19,52 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from msgspec import Struct
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.planted.copies import ROOT, Check, Copy
+from tests.planted.copies import ROOT, Copy
 from tests.planted.faults import FAULTS, Fault
+from tests.planted.record import Caught, Record
 
 PAGE: Final = ROOT / "docs" / "planted-bugs.md"
 BEGIN, END = "<!-- table: make planted ARGS=--write -->", "<!-- end of table -->"
-
-
-class Caught(Struct, frozen=True):
-    """A fault and what its checks said; `check.failed` is empty when it was missed."""
-
-    fault: Fault
-    check: Check
 
 
 class BaselineFailed(Exception):
     """The checks fail without any fault: that they fail with one would prove nothing."""
 
 
-def plant(faults: Sequence[Fault], jobs: int, folder: Path, console: Console, *, committed: bool) -> list[Caught]:
-    """Every fault's outcome, in order. Raises BaselineFailed, Outdated, CopyNotUsed."""
-    copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
-    for number in range(jobs):
-        copies.put(Copy(folder / f"copy{number}", committed=committed))
-    baseline(faults, copies, jobs, console)
-    outcomes: dict[str, Caught] = {}
+def plant(
+    faults: Sequence[Fault], jobs: int, folder: Path, console: Console, *, committed: bool, record: Record | None = None
+) -> list[Caught]:
+    """Every fault's outcome, in order. Raises BaselineFailed, Outdated, CopyNotUsed.
+
+    `record`: outcomes of earlier runs, which are not tried again; every new one is added.
+    """
+    kept = record or Record(None)
+    copies = [Copy(folder / f"copy{number}", committed=committed) for number in range(jobs)]
+    passed: set[str] = set()
+    outcomes = kept.known(faults, copies[0].folder)
     errors: list[BaseException] = []
     waiting: queue.SimpleQueue[Fault] = queue.SimpleQueue()
     for fault in faults:
-        waiting.put(fault)
+        if fault.name not in outcomes:
+            waiting.put(fault)
+    console.print(f"{waiting.qsize()} of {len(faults)} faults to plant", markup=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("planted", total=len(faults))
+        bar = progress.add_task("planted", total=len(faults), completed=len(outcomes))
 
-        def work() -> None:
-            copy = copies.get()
+        def work(copy: Copy) -> None:
             while not errors:
                 try:
                     fault = waiting.get_nowait()
                 except queue.Empty:
                     return
                 try:
+                    baseline(fault, copy, passed)
                     outcomes[fault.name] = Caught(fault, copy.check(fault.checks, fault.changes))
+                    kept.note(outcomes[fault.name], copy.folder)
                 except BaseException as error:  # noqa: BLE001 - raised again in the main thread
                     error.add_note(f"fault: {fault.name}")
                     errors.append(error)
@@ -74,7 +74,7 @@ def plant(faults: Sequence[Fault], jobs: int, folder: Path, console: Console, *,
                 console.print(f"{fault.name}: {how}, {check.seconds:.1f} s", markup=False, soft_wrap=True)
                 progress.advance(bar)
 
-        threads = [threading.Thread(target=work, daemon=True) for _ in range(jobs)]
+        threads = [threading.Thread(target=work, args=(copy,), daemon=True) for copy in copies]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -84,16 +84,15 @@ def plant(faults: Sequence[Fault], jobs: int, folder: Path, console: Console, *,
     return [outcomes[fault.name] for fault in faults]
 
 
-def baseline(faults: Sequence[Fault], copies: queue.SimpleQueue[Copy], jobs: int, console: Console) -> None:
-    """All checks of these faults, on a copy without any. Raises BaselineFailed."""
-    copy = copies.get()
-    checks = sorted({check for fault in faults for check in fault.checks})
-    console.print(f"{len(checks)} files of checks, without any fault", markup=False)
-    found = copy.check(checks, processes=jobs if jobs > 1 else 0)
+def baseline(fault: Fault, copy: Copy, passed: set[str]) -> None:
+    """The checks of a fault without it, but for those that have `passed` on a copy already. Raises BaselineFailed."""
+    checks = [check for check in fault.checks if check not in passed]
+    if not checks:
+        return
+    found = copy.check(checks)
     if found.failed:
         raise BaselineFailed(f"{found.failed} fails without any fault: {found.said}")
-    console.print(f"{found.tests} tests pass, {found.seconds:.0f} s", markup=False)
-    copies.put(copy)
+    passed.update(checks)
 
 
 def table(outcomes: Sequence[Caught]) -> str:
@@ -125,6 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--committed", action="store_true", help="copy what git has, not the working tree")
     parser.add_argument("--write", action="store_true", help="write the table into docs/planted-bugs.md")
+    parser.add_argument(
+        "--record", type=Path, help="note every outcome here; the same command again goes on from there"
+    )
     parser.add_argument("--list", action="store_true", help="only name the faults")
     chosen = parser.parse_args(arguments)
     console = Console(highlight=False)
@@ -134,7 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.print(f"{fault.name}: {fault.why}", markup=False, soft_wrap=True)
         return 0 if faults else 2
     with tempfile.TemporaryDirectory(prefix="holdfast-planted-") as folder:
-        outcomes = plant(faults, chosen.jobs, Path(folder), console, committed=chosen.committed)
+        record = Record(chosen.record)
+        outcomes = plant(faults, chosen.jobs, Path(folder), console, committed=chosen.committed, record=record)
     console.print("\n" + table(outcomes), markup=False, soft_wrap=True)
     if chosen.write and len(faults) == len(FAULTS):
         write_page(outcomes)

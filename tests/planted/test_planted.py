@@ -11,8 +11,9 @@ from rich.console import Console
 
 from tests.planted import run
 from tests.planted.changes import Change, Outdated, changed
-from tests.planted.copies import NOT_COPIED, ROOT, Copy, CopyNotUsed
+from tests.planted.copies import NOT_COPIED, ROOT, Check, Copy, CopyNotUsed
 from tests.planted.faults import FAULTS, Fault
+from tests.planted.record import Caught, Record
 
 CHECK = "tests/scripts/test_confirm.py::test_around_the_deadline"
 
@@ -32,7 +33,7 @@ def test_a_fault_is_current(fault: Fault) -> None:
 def test_there_are_enough_and_no_two_alike() -> None:
     assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 25
     assert {fault.changes[0].file.split("/")[0] for fault in FAULTS} == {
-        "lua", "engine", "persistence", "worker", "inventory", "api", "runtime",
+        "lua", "engine", "persistence", "worker", "inventory", "api", "runtime", "holdfast_client",
     }  # fmt: skip
 
 
@@ -61,7 +62,7 @@ def test_a_fault_is_caught_and_a_change_that_does_no_harm_is_missed(copy: Copy) 
     assert (copy.folder / file).read_bytes() == (ROOT / file).read_bytes()
 
     harmless = Change(file, "now >= record[DEADLINE]", "record[DEADLINE] <= now")
-    missed = run.Caught(Fault("harmless", "", (harmless,), (CHECK,)), copy.check([CHECK], [harmless]))
+    missed = Caught(Fault("harmless", "", (harmless,), (CHECK,)), copy.check([CHECK], [harmless]))
     assert missed.check.failed == ""
     assert "**nothing**" in run.table([missed])
 
@@ -75,6 +76,24 @@ def test_checks_that_fail_anyway_are_refused(tmp_path: Path) -> None:
     failing = Fault("none", "", (), ("tests/scripts/test_no_such_file.py",))
     with pytest.raises((run.BaselineFailed, CopyNotUsed)):
         run.plant([failing], 1, tmp_path, Console(file=io.StringIO()), committed=False)
+
+
+def test_a_run_that_was_ended_goes_on(tmp_path: Path, copy: Copy) -> None:
+    fault, other = quick("deadline off by one"), quick("a second confirm sells again")
+    found = Caught(fault, Check("tests/a.py::test_b", "assert 1 == 2", 1.5, 3))
+    record = Record(tmp_path / "record.jsonl")
+    record.note(found, copy.folder)
+    with (tmp_path / "record.jsonl").open("ab") as file:
+        file.write(b'{"digest": "cut o')
+
+    assert record.known([fault, other], copy.folder) == {fault.name: found}
+    assert record.known([Fault(fault.name, fault.why, other.changes, fault.checks)], copy.folder) == {}
+    again = run.plant([fault], 1, tmp_path, Console(file=io.StringIO()), committed=False, record=record)
+    assert again == [found]
+    lua, text = copy.folder / fault.changes[0].file, (copy.folder / fault.changes[0].file).read_bytes()
+    lua.write_bytes(text + b"-- the end\n")
+    assert record.known([fault], copy.folder) == {}
+    lua.write_bytes(text)
 
 
 def test_sources_of_the_checkout_are_noticed(tmp_path: Path) -> None:

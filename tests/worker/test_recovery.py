@@ -355,14 +355,15 @@ async def test_of_many_that_look_at_once_one_rebuilds(shop: RecoveringShop) -> N
     assert shop.state() == ("OPEN", "", 1)
 
 
-async def test_a_recovery_that_was_overtaken_writes_nothing_more(shop: RecoveringShop) -> None:
+@pytest.mark.parametrize("at", ["after_holds", "after_commit_epoch"])
+async def test_a_recovery_that_was_overtaken_writes_nothing_more(shop: RecoveringShop, at: str) -> None:
     """Stopped in the middle, its lock lost, gone on with after another has rebuilt everything."""
     engine = await shop.open_engine(shop.recover())
     await shop.stock(engine)
     await shop.hold(engine, "S0", 2)
 
     def overtake(step: str) -> None:
-        if step == "after_holds":
+        if step == at:
             shop.sql(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name LIKE 'holdfast recovery%' AND datname = current_database()"

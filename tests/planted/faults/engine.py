@@ -46,4 +46,22 @@ FAULTS: Final = [
         ],
         ["tests/engine/test_identity_and_keys.py"],
     ),
+    fault(
+        "a connection that went is a bug of ours",
+        "redis-py says ConnectionError when a connection is lost",
+        [("engine/client.py", "except RuntimeError as error:", "except NotImplementedError as error:")],
+        ["tests/engine/test_client.py"],
+    ),
+    fault(
+        "an answer of a life that has ended is believed",
+        "what was answered was done",
+        [(BATCHER, "            if self._sent_epoch[link] != self.admission.epoch:\n", "            if False:\n")],
+        ["tests/engine/test_batcher_faults.py"],
+    ),
+    fault(
+        "a full journal refuses who wants to pay",
+        "full is full",
+        [(BATCHER, "self.admission.journal_full and _adds_stock_work(command)", "self.admission.journal_full")],
+        ["tests/http/test_journal_full.py"],
+    ),
 ]

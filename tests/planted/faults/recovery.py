@@ -40,4 +40,10 @@ FAULTS: Final = [
         ],
         ["tests/runtime/test_config_audit.py"],
     ),
+    fault(
+        "a recovery that was overtaken opens the store",
+        "whoever has rebuilt it may open it",
+        [("lua/reopen.lua", 'if call("HGET", KEYS[1], "fence") ~= ARGV[1] then', 'if ARGV[1] == "" then')],
+        ["tests/worker/test_recovery.py"],
+    ),
 ]

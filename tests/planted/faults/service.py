@@ -141,4 +141,68 @@ FAULTS: Final = [
         [("persistence/queries/orders.py", "self.sold - self.returned - self.put_back", "self.sold - self.put_back")],
         ["tests/http/test_orders.py"],
     ),
+    fault(
+        "an order event is taken off the stream as it is read",
+        "NOACK spares a round trip",
+        [
+            (
+                "worker/order_stream.py",
+                "            block=settings.block_ms,\n        )\n",
+                "            block=settings.block_ms,\n            noack=True,\n        )\n",
+            )
+        ],
+        ["tests/worker/test_order_stream_faults.py"],
+    ),
+    fault(
+        "a drift of one unit is let pass",
+        "one unit more or less is a matter of timing",
+        [
+            (
+                "inventory/reconciliation/reconcile.py",
+                "        elif found.on_hand != on_hand:\n",
+                "        elif abs(found.on_hand - on_hand) > 1:\n",
+            )
+        ],
+        ["tests/inventory/reconciliation/test_reconcile.py"],
+    ),
+    fault(
+        "counters are held against a journal that has moved on",
+        "the two are read right after each other",
+        [
+            (
+                "inventory/reconciliation/reconcile.py",
+                "            cursor, first = chunk.cursor, False\n"
+                "            await self._reach(chunk.moment)\n"
+                "            for counters in chunk.items:\n",
+                "            cursor, first = chunk.cursor, False\n"
+                "            await self._reach(await self._reader.moment())\n"
+                "            for counters in chunk.items:\n",
+            )
+        ],
+        ["tests/inventory/reconciliation/test_reconcile.py"],
+    ),
+    fault(
+        "a browser stays signed in with a revoked key",
+        "the key was good when they signed in",
+        [
+            (
+                "persistence/queries/console_sessions.py",
+                "_SESSION.expires_at > func.now(), _KEY.revoked_at.is_(None))",
+                "_SESSION.expires_at > func.now())",
+            )
+        ],
+        ["tests/console/test_sign_in.py"],
+    ),
+    fault(
+        "the client sends again what may not be repeated",
+        "a lost answer is worth another try",
+        [
+            (
+                "holdfast_client/retrying.py",
+                "        return AnswerLost(text), call.repeatable, None\n",
+                "        return AnswerLost(text), True, None\n",
+            )
+        ],
+        ["tests/client/test_retrying.py"],
+    ),
 ]
