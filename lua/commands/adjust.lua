@@ -32,8 +32,8 @@ end
 
 local function is_adjust(command)
   local lines = command[3]
-  if type(command[2]) ~= "string" or raw_records[command[2]] == nil or type(lines) ~= "table" or #lines < 1
-    or #lines > MAX_LINES or not TRANSACTION_TYPES[command[4]] then
+  if raw_records[command[2]] == nil or type(lines) ~= "table" or #lines < 1 or #lines > MAX_LINES
+    or not TRANSACTION_TYPES[command[4]] then
     return false
   end
   for i = 5, 9 do
@@ -85,13 +85,14 @@ local function changes_of(lines)
 end
 
 local function unknown_skus(lines)
-  local unknown = {}
+  local unknown
   for i = 1, #lines do
     if not stock[lines[i][1]] then
+      unknown = unknown or {}
       unknown[#unknown + 1] = lines[i][1]
     end
   end
-  return #unknown > 0 and unknown or nil
+  return unknown
 end
 
 local function adjust(command)
@@ -125,8 +126,9 @@ local function adjust(command)
     return answer(pack({ "change_too_large", units_moved }))
   end
   for i = 1, #skus do
-    stock[skus[i]][1] = stock[skus[i]][1] + changes[i]
-    stock_changed[skus[i]] = true
+    local level = stock[skus[i]]
+    level[1] = level[1] + changes[i]
+    stock_changed[skus[i]] = level
   end
   local id, text, own_seq = base .. now_hex, event_lines(skus, changes), first_seq + events
   if print ~= "" then

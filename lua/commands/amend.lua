@@ -61,9 +61,8 @@ end
 local function amend(command, position)
   local base, created, text, ttl, owner, actor = command[2], command[3], command[4], command[5], command[6], command[7]
   local skus, quantities = command_skus[position], command_quantities[position]
-  if type(base) ~= "string" or type(text) ~= "string" or (text ~= "" and not skus) or type(owner) ~= "string"
-    or type(actor) ~= "string" or not (ttl == 0 or is_whole(ttl, MIN_TTL_MS, MAX_TTL_MS))
-    or (text == "" and ttl == 0) then
+  if type(base) ~= "string" or (text ~= "" and not skus) or type(owner) ~= "string" or type(actor) ~= "string"
+    or not (ttl == 0 or is_whole(ttl, MIN_TTL_MS, MAX_TTL_MS)) or (text == "" and ttl == 0) then
     return answer(MALFORMED)
   end
   local record, damaged = find_reservation(base, created, owner)
@@ -94,7 +93,7 @@ local function amend(command, position)
   for i = 1, #all do
     local sku = all[i]
     stock[sku][2] = stock[sku][2] + now_held[i] - (had[sku] or 0)
-    stock_changed[sku] = true
+    stock_changed[sku] = stock[sku]
   end
   remove_deadline(member_of(base, record))
   if record[FIRST_LINES] == "" and record[FINGERPRINT] ~= "" and text ~= record[LINES] then

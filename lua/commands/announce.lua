@@ -13,8 +13,8 @@
 
 local function announce(command)
   local base, event_type, data, actor = command[2], command[3], command[4], command[5]
-  if type(base) ~= "string" or raw_records[base] == nil or type(event_type) ~= "string" or event_type == ""
-    or type(data) ~= "string" or type(actor) ~= "string" then
+  if raw_records[base] == nil or type(event_type) ~= "string" or event_type == "" or type(data) ~= "string"
+    or type(actor) ~= "string" then
     return answer(MALFORMED)
   end
   local raw = raw_records[base]

@@ -13,7 +13,7 @@
 
 local function is_sku(text)
   return type(text) == "string" and #text >= 1 and #text <= MAX_SKU and not find(text, "[^%w%._:%- ]")
-    and not find(text, "^ ") and not find(text, " $") and not find(text, "  ", 1, true)
+    and not find(text, "^ ") and not find(text, " $") and not find(text, "  ")
 end
 
 local function configure(command)
@@ -31,7 +31,7 @@ local function configure(command)
   local level = stock[sku] or { 0, 0 }
   level[3], level[4], level[5] = safety, format("%d", threshold), active and "1" or "0"
   stock[sku] = level
-  stock_changed[sku] = true
+  stock_changed[sku] = level
   grows = true
   emit(ARRAY_7, "configure", event_line(sku, 0), safety, threshold, active, created, actor)
   if created and initial > 0 then

@@ -56,7 +56,7 @@ local function sell(base, record, order_id, actor)
     if not late then
       level[2] = level[2] - quantity
     end
-    stock_changed[sku] = true
+    stock_changed[sku] = level
   end
   record[ORDER] = order_id
   end_record(base, record, "COMPLETED")
@@ -125,7 +125,7 @@ local function confirm(command)
       first_expired = first_expired or i
     end
   end
-  if #expired > 0 and not still_there(expired) then
+  if not still_there(expired) then
     if any_due() then
       return answer(DUE_HOLDS)
     end

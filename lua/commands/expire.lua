@@ -36,8 +36,8 @@ end
 local function expire(command, position)
   local base, member = command[2], command[3]
   local skus, quantities = command_skus[position], command_quantities[position]
-  if type(base) ~= "string" or type(member) ~= "string" or sub(member, 1, 24) ~= base or raw_records[base] == nil
-    or not skus or not find(member, "^%x+ ", 1) or sub(member, 37, 37) ~= " " then
+  if type(member) ~= "string" or sub(member, 1, 24) ~= base or raw_records[base] == nil or not skus
+    or not find(member, "^%x+ ") or sub(member, 37, 37) ~= " " then
     return answer(MALFORMED)
   end
   local record = record_of(base)

@@ -15,8 +15,7 @@
 
 local function is_repair(command)
   local lines = command[3]
-  if type(command[2]) ~= "string" or raw_records[command[2]] == nil or type(lines) ~= "table" or #lines < 1
-    or #lines > MAX_LINES then
+  if raw_records[command[2]] == nil or type(lines) ~= "table" or #lines < 1 or #lines > MAX_LINES then
     return false
   end
   for i = 4, 6 do
@@ -76,7 +75,7 @@ local function repair(command)
     local sku = lines[i][1]
     local level = stock[sku]
     level[1], level[2] = level[1] + lines[i][2], level[2] + lines[i][3]
-    stock_changed[sku] = true
+    stock_changed[sku] = level
     skus[i], changes[i] = sku, lines[i][2]
   end
   local id, text, own_seq = base .. now_hex, event_lines(skus, changes), first_seq + events

@@ -54,7 +54,7 @@ local function hold(base, text, skus, quantities, command)
   for i = 1, #skus do
     local level = stock[skus[i]]
     level[2] = level[2] + quantities[i]
-    stock_changed[skus[i]] = true
+    stock_changed[skus[i]] = level
   end
   record_hold(base, text, event_lines(skus, quantities), command)
 end
@@ -63,7 +63,7 @@ end
 local function hold_single(base, text, sku, quantity, level, command)
   local reserved = level[2] + quantity
   level[2] = reserved
-  stock_changed[sku] = true
+  stock_changed[sku] = level
   record_hold(base, text, text .. "=" .. format("%d=%d", level[1], reserved), command)
 end
 

@@ -20,7 +20,7 @@ local function give_back(skus, quantities)
     local sku = skus[i]
     local level = stock[sku]
     level[2] = level[2] - quantities[i]
-    stock_changed[sku] = true
+    stock_changed[sku] = level
   end
 end
 

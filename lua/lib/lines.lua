@@ -29,7 +29,7 @@ local function parse_lines(text)
   end
   -- Every character must belong to a line: gmatch skips what does not fit. The comma is part of the match, or a missing
   -- one and a doubled one would make up for each other.
-  if count == 0 or length ~= #text + 1 then
+  if length ~= #text + 1 then
     return nil
   end
   return skus, quantities

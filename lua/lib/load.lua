@@ -115,7 +115,7 @@ end
 
 local function load_meta(expected_epoch)
   local meta = call("HMGET", META, "epoch", "seq", "last_now_ms", "schema")
-  if not meta[1] or meta[1] ~= expected_epoch or meta[4] ~= "1" then
+  if meta[1] ~= expected_epoch or meta[4] ~= "1" then
     return false
   end
   epoch, seq = tonumber(meta[1]), tonumber(meta[2])

@@ -7,15 +7,16 @@ local STATUS, CREATED, DEADLINE, UPDATED, OWNER, FINGERPRINT, LINES, FIRST_LINES
 
 local RETENTION_MS, WINDOW_MS = tonumber(ARGV[4]), tonumber(ARGV[5])
 
--- The decoded record under a declared base, or nil. A keyed adjustment's record is not a reservation's.
+-- The decoded record under a declared base; false or nil when there is none. A keyed adjustment's record is not a
+-- reservation's.
 local function record_of(base)
   local record = records[base]
   if record == nil then
     local raw = raw_records[base]
-    record = raw and unpack_all(raw) or false
+    record = raw and unpack_all(raw)
     records[base] = record
   end
-  return record or nil
+  return record
 end
 
 local function packed(record)
@@ -30,10 +31,7 @@ local function ttl_of(status, created, deadline, keyed)
   if status == "ACTIVE" then
     ttl = deadline - now + RETENTION_MS
   end
-  if keyed and created + WINDOW_MS - now > ttl then
-    ttl = created + WINDOW_MS - now
-  end
-  return ttl
+  return keyed and math.max(ttl, created + WINDOW_MS - now) or ttl
 end
 
 local function put_record(base, record)

@@ -5,7 +5,7 @@
 
 local function available(level)
   local free = level[1] - level[2] - level[3]
-  return free > 0 and free or 0
+  return math.max(free, 0)
 end
 
 -- Answers unknown_sku or product_inactive with every SKU it is true of; returns true when it answered.

@@ -21,14 +21,15 @@ local STOCK, DEADLINES, JOURNAL, META = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local RECORD_PREFIX = ARGV[3]
 
 -- Server clock of the batch, Unix ms; never before any earlier batch's (set by lib/clock.lua).
-local now = 0
+local now
 -- The same as the last 12 hex digits of every id made in this batch.
-local now_hex = ""
-local epoch, seq, first_seq = 0, 0, 1
+local now_hex
+-- What `meta` says, and the number of this batch's first event (set by lib/load.lua).
+local epoch, seq, first_seq
 
 -- SKU -> {on_hand, reserved, safety_stock, low_stock_threshold, active ("1"/"0")}, or false when there is no such SKU.
 local stock = {}
--- SKU -> true when its counters changed.
+-- SKU -> its entry of `stock`, when its counters changed.
 local stock_changed = {}
 
 -- Base -> packed record, false when there is none; nil when the base was not declared.

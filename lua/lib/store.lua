@@ -29,8 +29,7 @@ local function store_batch()
   in_chunks("ZADD", DEADLINES, deadline_additions)
 
   local levels = {}
-  for sku in pairs(stock_changed) do
-    local level = stock[sku]
+  for sku, level in pairs(stock_changed) do
     levels[#levels + 1] = sku
     levels[#levels + 1] = format("%d %d %d %s %s", level[1], level[2], level[3], level[4], level[5])
   end

@@ -13,6 +13,8 @@ class Request:
     name: str
     file: str
     text: str
+    first: str = ""
+    """The test that may well see it, because it saw one of this name before; any other test is tried behind it."""
 
 
 @dataclass(frozen=True)

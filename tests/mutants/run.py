@@ -1,6 +1,6 @@
 """Try mutants in several worker processes and hold what survives against tests/mutants/survivors.toml.
 
-    python -m tests.mutants [--sample N --seed S] [--only TEXT] [--jobs N] [--record FILE] [--list]
+    python -m tests.mutants [--sample N --seed S] [--only TEXT] [--jobs N] [--record FILE [--again]] [--list]
 
 Owns the choice of mutants, the workers' lives and the verdict; never judges a mutant itself.
 """
@@ -19,7 +19,7 @@ import threading
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -29,7 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import lua
 from tests.mutants.operators import Mutant, mutants_of
-from tests.mutants.outcomes import Outcome
+from tests.mutants.outcomes import Outcome, Request
 
 GOAL: Final = 0.95
 ROOT: Final = Path(__file__).parents[2]
@@ -70,9 +70,10 @@ class Lane:
         self._to = os.fdopen(self._requests, "w")
         self._from = os.fdopen(self._outcomes)
 
-    def attempt(self, mutant: Mutant) -> Outcome:
-        """Raises EOFError or BrokenPipeError when the worker is gone."""
-        self._to.write(json.dumps({"name": mutant.name, "file": mutant.file, "text": mutant.text}) + "\n")
+    def attempt(self, mutant: Mutant, first: str = "") -> Outcome:
+        """Raises EOFError or BrokenPipeError when the worker is gone. `first`: the test to begin with."""
+        request = Request(mutant.name, mutant.file, mutant.text, first)
+        self._to.write(json.dumps(request.__dict__) + "\n")
         self._to.flush()
         line = self._from.readline()
         if not line:
@@ -95,27 +96,40 @@ def digest(mutant: Mutant) -> str:
     return hashlib.sha256(f"{mutant.name}\n{mutant.text}".encode()).hexdigest()[:16]
 
 
-def recorded(record: Path | None, mutants: Sequence[Mutant]) -> list[Outcome]:
-    """Outcomes of an earlier run that was ended, of those `mutants` that are still the same."""
+def recorded(record: Path | None, mutants: Sequence[Mutant], again: bool = False) -> list[Outcome]:
+    """Outcomes of an earlier run that was ended, of those `mutants` that are still the same; the latest of each.
+
+    `again`: only of those that were killed, so that the others meet the tests written since.
+    """
+    same = {digest(mutant) for mutant in mutants}
+    latest = {mutant: outcome for mutant, outcome in _lines_of(record) if mutant in same}
+    return [outcome for outcome in latest.values() if not again or outcome.kind == "killed"]
+
+
+def _lines_of(record: Path | None) -> list[tuple[str, Outcome]]:
+    """Digest and outcome of everything that was ever tried."""
     if record is None or not record.exists():
         return []
-    same = {digest(mutant) for mutant in mutants}
     # The last line may have been cut off.
     lines = [json.loads(line) for line in record.read_text(encoding="utf-8").split("\n")[:-1]]
-    return [Outcome(**line["outcome"]) for line in lines if line["mutant"] in same]
+    return [(line["mutant"], Outcome(**line["outcome"])) for line in lines]
 
 
-def try_all(mutants: Sequence[Mutant], jobs: int, console: Console, record: Path | None = None) -> list[Outcome]:
+def try_all(
+    mutants: Sequence[Mutant], jobs: int, console: Console, record: Path | None = None, again: bool = False
+) -> list[Outcome]:
     """Every mutant's outcome. Raises ControlFailed when a worker does not pass the controls.
 
-    `record`: a file with what was tried before, to which every outcome is added.
+    `record`: a file with what was tried before, to which every outcome is added; `again`: see `recorded`.
     """
-    outcomes = recorded(record, mutants)
+    outcomes = recorded(record, mutants, again)
     done = {outcome.name for outcome in outcomes}
     waiting: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
     for mutant in mutants:
         if mutant.name not in done:
             waiting.put(mutant)
+    # Of a file that was changed every mutant is another; most are still seen by the same test.
+    seen_by = {outcome.name: outcome.by for _, outcome in _lines_of(record) if outcome.kind == "killed"}
     digests = {mutant.name: digest(mutant) for mutant in mutants}
     faults: list[BaseException] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -136,7 +150,7 @@ def try_all(mutants: Sequence[Mutant], jobs: int, console: Console, record: Path
 
         def work() -> None:
             try:
-                _work(waiting, told)
+                _work(waiting, told, seen_by)
             except BaseException as error:  # noqa: BLE001 - carried to the main thread
                 faults.append(error)
 
@@ -150,7 +164,7 @@ def try_all(mutants: Sequence[Mutant], jobs: int, console: Console, record: Path
     return outcomes
 
 
-def _work(waiting: queue.SimpleQueue[Mutant], told: Callable[[Outcome], None]) -> None:
+def _work(waiting: queue.SimpleQueue[Mutant], told: Callable[[Outcome], None], seen_by: Mapping[str, str]) -> None:
     lane: Lane | None = None
     mutant: Mutant | None = None
     attempts = 0
@@ -164,7 +178,7 @@ def _work(waiting: queue.SimpleQueue[Mutant], told: Callable[[Outcome], None]) -
         if lane is None:
             lane = checked_lane()
         try:
-            outcome = lane.attempt(mutant)
+            outcome = lane.attempt(mutant, seen_by.get(mutant.name, ""))
         except (EOFError, BrokenPipeError):
             # The worker left because its server was stuck in an earlier mutant: this one begins anew.
             said = lane.close()
@@ -253,6 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--record", type=Path, help="note every outcome here; the same command again goes on from there"
     )
+    parser.add_argument("--again", action="store_true", help="of the record trust only what was killed")
     chosen = parser.parse_args(arguments)
     console = Console(highlight=False)
     every = mutants_of(lua.FOLDER)
@@ -268,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         random.Random(0).shuffle(mutants)
     begun = time.monotonic()
-    outcomes = try_all(mutants, chosen.jobs, console, chosen.record)
+    outcomes = try_all(mutants, chosen.jobs, console, chosen.record, chosen.again)
     verdict = judge(outcomes, explanations(), {mutant.name for mutant in every})
     if chosen.report:
         chosen.report.write_text(json.dumps([outcome.__dict__ for outcome in outcomes], indent=1) + "\n")

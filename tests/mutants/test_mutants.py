@@ -112,13 +112,25 @@ def test_what_was_tried_before_is_not_tried_again_unless_it_is_another(tmp_path:
     assert [one.kind for one in run.try_all([harmless, other], 0, Console(), record)] == ["killed", "survived"]
 
 
+def test_what_survived_is_tried_again_when_asked_for_and_the_latest_outcome_counts(
+    tmp_path: Path, harmless: Mutant
+) -> None:
+    record = tmp_path / "mutants.jsonl"
+    for kind in ("survived", "killed", "survived"):
+        line = {"mutant": run.digest(harmless), "outcome": {"name": harmless.name, "kind": kind, "by": "a test"}}
+        with record.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        assert run.recorded(record, [harmless]) == [outcome(harmless.name, kind, "a test")]
+        assert [one.kind for one in run.recorded(record, [harmless], again=True)] == ["killed"] * (kind == "killed")
+
+
 def test_a_runner_whose_tests_see_nothing_is_found_out() -> None:
     with pytest.raises(run.ControlFailed, match="oversells: survived"):
         run.checked_lane(["tests/scripts/test_announce.py"])
 
 
-def outcome(name: str, kind: str) -> Outcome:
-    return Outcome(name, kind, "")  # type: ignore[arg-type]
+def outcome(name: str, kind: str, by: str = "") -> Outcome:
+    return Outcome(name, kind, by)  # type: ignore[arg-type]
 
 
 def test_the_verdict() -> None:

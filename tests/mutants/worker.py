@@ -106,7 +106,7 @@ class Worker:
                 client.script_load(script.source)
             except redis.ResponseError as error:
                 return Outcome(request.name, "does not load", str(error))
-            return self._fork(request, self._ordered(request.file, items))
+            return self._fork(request, self._ordered(request, items))
         finally:
             file.write_text(original, encoding="utf-8")
 
@@ -154,18 +154,21 @@ class Worker:
                 print("all passed", file=out)
         os._exit(0)
 
-    def _ordered(self, file: str, items: list[pytest.Item]) -> list[pytest.Item]:
-        """What has caught mutants of this file, then the tests of its verb, then all others.
+    def _ordered(self, request: Request, items: list[pytest.Item]) -> list[pytest.Item]:
+        """What has caught one of this name or others of this file, then the tests of its verb, then all others.
 
         A file of a verb matters only to batches with that verb: other tests are left out.
         """
+        file = request.file
         famous = [name for name, _ in self._killers.get(file, Counter()).most_common(FAMOUS)]
         verb_file = f"test_{Path(file).stem}.py"
 
         def rank(item: pytest.Item) -> tuple[int, int]:
+            if item.nodeid == request.first:
+                return 0, 0
             if item.nodeid in famous:
-                return 0, famous.index(item.nodeid)
-            return (1 if item.path.name == verb_file else 2), 0
+                return 1, famous.index(item.nodeid)
+            return (2 if item.path.name == verb_file else 3), 0
 
         if file.startswith("commands/"):
             verb = Path(file).stem

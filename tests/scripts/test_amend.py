@@ -169,6 +169,25 @@ def test_first_lines_are_kept_for_a_keyed_reservation(shop: Machine) -> None:
     assert (record.lines, record.first_lines, record.fingerprint) == ("A=1,B=1", "A=3", PRINT)
 
 
+def test_first_lines_are_not_kept_while_the_lines_are_the_same(shop: Machine) -> None:
+    held = shop.reserve("A=3", fingerprint=PRINT)
+
+    shop.amend(held, ttl_ms=5_000)
+    shop.amend(held, "A=3", ttl_ms=6_000)
+
+    record = shop.record(held)
+    assert record is not None
+    assert (record.lines, record.first_lines) == ("A=3", "")
+
+
+def test_first_lines_are_not_kept_where_nobody_can_ask_again(shop: Machine, held: Result) -> None:
+    shop.amend(held, "A=2")
+
+    record = shop.record(held)
+    assert record is not None
+    assert (record.lines, record.first_lines) == ("A=2", "")
+
+
 def test_the_same_lines_again_change_no_counter(shop: Machine, held: Result) -> None:
     shop.amend(held, "A=3,B=1")
 

@@ -44,6 +44,15 @@ def test_in_one_batch_too(machine: Machine) -> None:
     assert len(machine.events()) == 1
 
 
+def test_each_of_a_batch_names_its_own_event(machine: Machine) -> None:
+    bases = [machine.base() for _ in range(3)]
+
+    told = machine.run(*(Announce(base, "stock.low", "{}", "worker") for base in bases))
+
+    assert [result.first_seq for result in told] == [1, 2, 3]
+    assert [machine.announce("stock.low", base=base).first_seq for base in bases] == [1, 2, 3]
+
+
 def test_the_base_of_something_else_is_key_reused(machine: Machine) -> None:
     machine.stock("A", 10)
     held, adjusted = machine.base(), machine.base()

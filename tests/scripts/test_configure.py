@@ -51,3 +51,12 @@ def test_malformed_wins_over_the_stock_limit(machine: Machine) -> None:
 def test_the_most_a_sku_may_hold(machine: Machine, initial: int, status: str) -> None:
     assert machine.one(Configure("A", 0, 0, True, initial, "ann")).status == status
     assert (machine.client.hget(machine.keys.stock, "A") is None) == (status == "stock_limit")
+
+
+def test_first_seq_is_its_own_event_in_a_batch_of_many(machine: Machine) -> None:
+    results = machine.run(
+        Configure("A", 0, 0, True, 5, "ann"), Configure("B", 0, 0, True, 5, "ann"), Configure("A", 1, 0, True, 0, "ann")
+    )
+
+    # Each of the first two has its opening stock behind it.
+    assert [result.first_seq for result in results] == [1, 3, 5]

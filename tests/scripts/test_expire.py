@@ -45,6 +45,12 @@ def test_malformed(shop: Machine, held: Result, damage: object) -> None:
     assert shop.dump() == before
 
 
+def test_a_base_that_is_not_declared_is_malformed(shop: Machine, held: Result) -> None:
+    shop.later(MINUTE_MS)
+
+    assert shop.wild(["expire", address(held)[0], member(held)], bases=[]) == ["malformed"]
+
+
 def test_a_member_nobody_ever_wrote_is_unknown(shop: Machine) -> None:
     base = shop.base()
     before = shop.dump()
@@ -96,6 +102,18 @@ def test_what_an_expiry_writes(shop: Machine, held: Result) -> None:
     assert shop.deadlines() == {}
     assert shop.last_event() == Expired(held.reservations[0].id, "A=3=10=0,B=1=5=0")
     assert shop.retention_ms - 2_000 < shop.ttl_ms(held) <= shop.retention_ms
+
+
+def test_an_amended_hold_gives_back_what_it_holds_whichever_member_is_named(shop: Machine, held: Result) -> None:
+    """The sweeper may have read the member of the lines before."""
+    amended = shop.amend(held, "B=4")
+    shop.later(MINUTE_MS)
+
+    assert shop.one(Expire(address(held)[0], member(held))).status == "ok"
+
+    assert [shop.counters(sku) for sku in "AB"] == [(10, 0), (5, 0)]
+    assert shop.deadlines() == {}
+    assert shop.last_event() == Expired(amended.reservations[0].id, "B=4=5=0")
 
 
 # -- a hold whose record is gone

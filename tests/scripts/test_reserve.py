@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from engine.commands import Configure
@@ -144,6 +145,15 @@ def test_texts_of_every_length_arrive_whole(shop: Machine, length: int) -> None:
             details,
             held.reservations[0].id,
         )
+
+
+@pytest.mark.parametrize("length", [0, 31, 32, 255])
+def test_a_text_of_up_to_255_bytes_takes_no_more_than_msgpack_needs(shop: Machine, length: int) -> None:
+    """What a hold costs in memory is told in bytes."""
+    held = shop.reserve("A=1", owner="o" * length, fingerprint="f" * length)
+
+    raw = shop.client.get(shop.record_key(held))
+    assert raw == msgspec.msgpack.encode(shop.record(held))
 
 
 def test_due_holds_win_over_insufficient_stock(shop: Machine) -> None:

@@ -151,7 +151,7 @@ FAULTS: Final = [
     fault(
         "no fencing",
         "there is only one life of the store",
-        [(LOAD, "if not meta[1] or meta[1] ~= expected_epoch or", "if not meta[1] or")],
+        [(LOAD, "if meta[1] ~= expected_epoch or", "if not meta[1] or")],
         ["tests/scripts/test_batches.py"],
     ),
     fault(
