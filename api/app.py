@@ -288,7 +288,8 @@ async def _publish(metrics: Metrics) -> None:
         await asyncio.sleep(PUBLISH_INTERVAL_S)
         try:
             metrics.publish()
-        except OSError:
+        except Exception:
+            # Whatever it was: the next second is told again.
             logger.exception("counters cannot be published")
 
 

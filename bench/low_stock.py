@@ -68,8 +68,8 @@ def measure(scale: Scale) -> list[Figure]:
 
         def by_counters() -> list[str]:
             everything: dict[bytes, bytes] = redis.hgetall(partition_keys(0).stock)
-            levels = [level_of(sku.decode(), value.decode()) for sku, value in everything.items()]
-            low = [(one.available, one.sku) for one in levels if 0 < one.available < one.low_stock_threshold]
+            levels = [level_of(sku, value) for sku, value in everything.items()]
+            low = [(one.available, one.sku) for one in levels if one and 0 < one.available < one.low_stock_threshold]
             return [sku for _, sku in sorted(low)[:50]]
 
         if not ours() == by_query() == by_counters():

@@ -46,6 +46,7 @@ from engine.replicated import ReplicatedBatcher, ReplicationSettings
 from engine.results import Details, Reply, Reservation, Result, Status, StockLevel, decode_reply
 from engine.scripts import Script, compose
 from engine.store_reader import StoreReader
+from engine.stored_numbers import standing, whole
 from engine.vitals import Vitals, look
 
 Lines = Iterable[tuple[str, int]]
@@ -339,6 +340,7 @@ class Engine:
     async def stock_levels(self, skus: Sequence[str] | None = None) -> list[StockLevel]:
         """The counters of `skus` (unknown ones left out), or of every SKU, read without the state machine.
 
+        Counters that cannot be read are left out as well: reconciliation reports them.
         Every SKU means a walk in chunks: each level is true at its own moment. Raises Unavailable.
         """
         levels = []
@@ -348,7 +350,8 @@ class Engine:
                 for offset in range(0, len(skus), 1000):
                     some = list(skus[offset : offset + 1000])
                     values: list[Any] = await self._redis.hmget(self._keys.stock, some)
-                    levels += [level_of(s, v.decode()) for s, v in zip(some, values, strict=True) if v]
+                    found = zip(map(str.encode, some), values, strict=True)
+                    levels += [level for sku, value in found if value and (level := level_of(sku, value))]
             else:
                 seen: dict[bytes, bytes] = {}
                 cursor = 0
@@ -359,7 +362,7 @@ class Engine:
                     seen.update(chunk)
                     if cursor == 0:
                         break
-                levels = [level_of(sku.decode(), value.decode()) for sku, value in seen.items()]
+                levels = [level for sku, value in seen.items() if (level := level_of(sku, value))]
         except (RedisError, OSError) as error:
             raise Disconnected(f"cannot read from Redis: {type(error).__name__}") from error
         # What was read may have been another server's by then, or half wiped.
@@ -391,8 +394,8 @@ class Engine:
                 meta, length = await pipe.execute()
         except (RedisError, OSError) as error:
             raise Disconnected(f"cannot read from Redis: {type(error).__name__}") from error
-        epoch, seq, last = (int(value or 0) for value in meta)
-        return JournalState(epoch=epoch, seq=seq, last_now_ms=last, length=length)
+        epoch, seq = standing(*meta[:2])
+        return JournalState(epoch=epoch, seq=seq, last_now_ms=whole(meta[2]), length=length)
 
     async def journal_memory(self) -> tuple[int, bytes]:
         """About how many bytes of Redis the journal takes, and its oldest entry, raw. Raises Unavailable."""
@@ -438,7 +441,10 @@ class Engine:
         return result.reservations[0]
 
 
-def level_of(sku: str, value: str) -> StockLevel:
-    """A field of the stock hash as a StockLevel."""
-    on_hand, reserved, safety_stock, threshold, active = value.split(" ")
-    return StockLevel(sku, int(on_hand), int(reserved), int(safety_stock), int(threshold), active == "1")
+def level_of(sku: bytes, value: bytes) -> StockLevel | None:
+    """A field of the stock hash as a StockLevel; None when it cannot be read."""
+    parts = value.split(b" ")
+    if len(parts) != 5 or not all(part.isdigit() for part in parts):
+        return None
+    on_hand, reserved, safety_stock, threshold, active = map(int, parts)
+    return StockLevel(sku.decode(errors="replace"), on_hand, reserved, safety_stock, threshold, active == 1)

@@ -82,6 +82,9 @@ class FencedPartition:
         epoch, was, fence, seq, last_now_ms, schema, partitions = values
         fenced = fence is not None
         known = was if fenced else epoch
+        if _number(seq) is None or _number(last_now_ms) is None:
+            # No command runs on such a state: it is as good as lost, even where the ledger has nothing of it yet.
+            known = None
         return StateFacts(
             run_id=run_id,
             epoch=_number(known),

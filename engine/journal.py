@@ -12,6 +12,7 @@ from msgspec import Struct
 from redis import Redis
 
 from engine.keys import partition_keys
+from engine.stored_numbers import standing
 
 
 class JournalExtent(Struct, frozen=True):
@@ -59,9 +60,9 @@ class JournalReader:
         return [(found_id.decode(), _body(fields)) for found_id, fields in entries]
 
     def written(self) -> tuple[int, int]:
-        """(epoch, seq) of the last event the state machine wrote; (0, 0) when Redis holds no state."""
+        """(epoch, seq) of the last event the state machine wrote; epoch 0 when Redis holds no state."""
         epoch, seq = cast("list[bytes | None]", self._redis.hmget(self._keys.meta, ["epoch", "seq"]))
-        return int(epoch or 0), int(seq or 0)
+        return standing(epoch, seq)
 
     def fenced(self) -> bool:
         """True while a recovery is at work (engine/fenced.py)."""

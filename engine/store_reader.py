@@ -18,6 +18,7 @@ from engine.errors import Disconnected
 from engine.identity import BASE_LENGTH, make_id
 from engine.keys import PartitionKeys
 from engine.results import Record
+from engine.stored_numbers import standing, whole
 
 CHUNK: Final = 500
 """Fields, members or keys that one call looks at: neither Redis nor the caller's event loop is held for long."""
@@ -128,7 +129,7 @@ class StoreReader:
                 continue
             try:
                 record = _decode_record(raw)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 if not _is_other_record(raw):
                     found.append((base, None))
                 continue
@@ -169,7 +170,7 @@ class StoreReader:
                 pipe.multi()  # type: ignore[no-untyped-call]
                 pipe.zadd(self._keys.deadlines, {f"{reservation_id} {record.lines}": deadline_ms}, nx=True)
                 await pipe.execute()
-        except WatchError:
+        except (WatchError, msgspec.DecodeError, UnicodeDecodeError):
             return False
         except (RedisError, OSError) as error:
             raise Disconnected(f"cannot write to Redis: {type(error).__name__}") from error
@@ -185,7 +186,7 @@ class StoreReader:
                 answer, (epoch, seq), (seconds, micros) = await pipe.execute()
         except (RedisError, OSError) as error:
             raise Disconnected(f"cannot read from Redis: {type(error).__name__}") from error
-        return Moment(int(epoch or 0), int(seq or 0), int(seconds) * 1000 + int(micros) // 1000), answer
+        return Moment(*standing(epoch, seq), int(seconds) * 1000 + int(micros) // 1000), answer
 
 
 def _counters(sku: bytes, value: bytes) -> Counters:
@@ -201,7 +202,7 @@ def _deadlines(flat: list[Any]) -> list[Deadline]:
     found = []
     for member, score in pairs:
         reservation_id, _, lines = member.decode(errors="replace").partition(" ")
-        found.append(Deadline(reservation_id, lines, int(float(score))))
+        found.append(Deadline(reservation_id, lines, whole(float(score))))
     return found
 
 
@@ -209,7 +210,7 @@ def _is_other_record(raw: bytes) -> bool:
     """True for what a keyed adjustment, a repair or an announcement leaves: it holds no stock."""
     try:
         return isinstance(msgspec.msgpack.decode(raw), list)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return False
 
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 from redis.exceptions import RedisError
 
 from engine.errors import Disconnected
+from engine.stored_numbers import standing, whole
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -69,8 +70,8 @@ async def look(redis: Redis, keys: PartitionKeys, *, soon_ms: int, flushed_to: s
             pipe.info(*_SECTIONS)
             (seconds, micros), meta, entries, holds, first, info = await pipe.execute()
         server_ms = seconds * 1000 + micros // 1000
-        epoch, seq, last_ms = (int(value or 0) for value in meta)
-        now_ms = max(server_ms, last_ms)
+        epoch, seq = standing(*meta[:2])
+        now_ms = max(server_ms, whole(meta[2]))
         async with redis.pipeline(transaction=False) as pipe:
             pipe.zcount(keys.deadlines, "-inf", now_ms + soon_ms)
             pipe.xrange(keys.journal, f"({flushed_to}" if flushed_to else "+", "+", count=1)
@@ -86,7 +87,7 @@ async def look(redis: Redis, keys: PartitionKeys, *, soon_ms: int, flushed_to: s
         oldest_unflushed_ms=_age_ms(unflushed, server_ms) if flushed_to else 0,
         live_holds=holds,
         expiring_soon=soon,
-        oldest_due_ms=max(0, now_ms - int(first[0][1])) if first else 0,
+        oldest_due_ms=max(0, now_ms - whole(first[0][1])) if first else 0,
         memory_used_bytes=int(info.get("used_memory", 0)),
         memory_limit_bytes=int(info.get("maxmemory", 0)),
         eviction_policy=_text(info.get("maxmemory_policy")),

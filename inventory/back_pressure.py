@@ -92,6 +92,10 @@ class BackPressure:
     async def _run(self) -> None:
         while self._task is asyncio.current_task():
             # Redis being away is told by everything else; nothing grows then.
-            with contextlib.suppress(Unavailable):
-                await self.look()
+            try:
+                with contextlib.suppress(Unavailable):
+                    await self.look()
+            except Exception:  # noqa: BLE001 - told in the log, and tried again
+                # Whoever stopped looking would let the journal grow, or refuse new holds, for ever.
+                self._log.exception("the journal could not be measured")
             await asyncio.sleep(self._settings.interval_s)

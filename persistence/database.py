@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import psycopg
 from sqlalchemy import Executable, Row, event, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from persistence.database_url import sqlalchemy_url
+from persistence.database_url import LOSS_NOTICED, sqlalchemy_url
 from persistence.tables import store_secrets
 
 Transaction = AsyncConnection
@@ -52,9 +53,7 @@ class Database:
                 "connect_timeout": 3,
                 "application_name": "holdfast api",
                 "options": f"-c statement_timeout={int(statement_timeout_ms)} -c jit=off",
-                "keepalives_idle": 5,
-                "keepalives_interval": 2,
-                "keepalives_count": 3,
+                **LOSS_NOTICED,
             },
         )
         self.connections_most = 2 * pool_size
@@ -103,11 +102,17 @@ class Database:
         """A connection of the pool. Raises DatabaseUnavailable, also for what is done inside."""
         try:
             async with self._engine.connect() as connection:
-                yield connection
+                try:
+                    yield connection
+                except DBAPIError as error:
+                    if _is_read_only(error):
+                        # The next one may lead to the server that is primary now; this one never will.
+                        await connection.invalidate()
+                    raise
         except (OperationalError, InterfaceError, PoolTimeoutError, OSError) as error:
             raise DatabaseUnavailable(_told(error)) from error
         except DBAPIError as error:
-            if error.connection_invalidated:
+            if error.connection_invalidated or _is_read_only(error):
                 raise DatabaseUnavailable(_told(error)) from error
             raise
 
@@ -159,6 +164,11 @@ class Database:
             rows = await self.fetch(select(store_secrets.c.value).where(store_secrets.c.name == "cursor_key"))
             self._cursor_key = bytes(rows[0].value)
         return self._cursor_key
+
+
+def _is_read_only(error: DBAPIError) -> bool:
+    """True for what a server says that has become a standby: no mistake of the statement."""
+    return isinstance(error.orig, psycopg.errors.ReadOnlySqlTransaction)
 
 
 def _told(error: BaseException) -> str:

@@ -26,7 +26,7 @@ from persistence.copy_rows import (
     copy_stream,
     postgres_time,
 )
-from persistence.database_url import psycopg_url
+from persistence.database_url import lasting_url
 from persistence.flush_plan import Cursor, FlushPlan, JournalBroken
 from persistence.level_book import Correction, KnownLevel, LevelBook
 from persistence.reservation_changes import lines_json
@@ -69,7 +69,7 @@ class LedgerWriter:
     """The one connection of a flusher. Not thread-safe; reconnects when asked for a cursor after a loss."""
 
     def __init__(self, database_url: str, partition: int, passed: Hook = lambda step: None) -> None:
-        self._url = psycopg_url(database_url)
+        self._url = lasting_url(database_url)
         self._partition = partition
         self._passed = passed
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
@@ -173,10 +173,6 @@ class LedgerWriter:
             autocommit=True,
             connect_timeout=5,
             application_name=f"holdfast flusher {self._partition}",
-            keepalives_idle=5,
-            keepalives_interval=2,
-            keepalives_count=3,
-            tcp_user_timeout=10_000,
         )
         # The batch is always the small side: rows are looked up by key, never by reading the table, and a plan must
         # not turn around because the statistics of a young table are wrong.

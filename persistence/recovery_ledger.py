@@ -15,7 +15,7 @@ import msgspec
 import psycopg
 from msgspec import Struct
 
-from persistence.database_url import psycopg_url
+from persistence.database_url import lasting_url
 from persistence.flush_plan import Cursor
 from persistence.journal_entries import JournalEntry, read_entry
 from persistence.ledger_writer import LedgerLost
@@ -179,7 +179,7 @@ class RecoveryLedger:
     """One recovery's connections. Not thread-safe; `close` it."""
 
     def __init__(self, database_url: str, partition: int = 0) -> None:
-        self._url = psycopg_url(database_url)
+        self._url = lasting_url(database_url)
         self._partition = partition
         self._connection: psycopg.Connection[Any] | None = None
 
@@ -339,9 +339,6 @@ class RecoveryLedger:
                     autocommit=True,
                     connect_timeout=5,
                     application_name=f"holdfast keeper {self._partition}",
-                    keepalives_idle=5,
-                    keepalives_interval=2,
-                    keepalives_count=3,
                 )
             yield self._connection
         except psycopg.Error as error:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import heapq
 import itertools
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ import psycopg
 import structlog
 from msgspec import Struct
 
-from persistence.database_url import psycopg_url
+from persistence.database_url import lasting_url
 from persistence.queries.partition_state import COLUMNS, PartitionState, state_of
 from persistence.tables import LEDGER_CHANNEL, PARTITION_CHANNEL
 
@@ -30,6 +31,10 @@ _FIRST_BACK_OFF_S: Final = 0.05
 _LAST_BACK_OFF_S: Final = 1.0
 _RECHECK_S: Final = 5.0
 """Without news for this long the cursor is read again, so that no lost notification can strand a wait for ever."""
+
+
+_COMMITTED: Final = re.compile(r"(\d{1,5}):(\d{1,10}):(\d{1,19})(?::(\d+-\d+)?)?\Z")
+"""Partition, epoch, sequence number, stream id; a flusher of the version before tells no stream id."""
 
 
 class Vouched(Struct, frozen=True):
@@ -87,7 +92,7 @@ class Watermark:
     ) -> None:
         self._on_state = on_state
         self._on_wait = on_wait
-        self._url = psycopg_url(database_url)
+        self._url = lasting_url(database_url)
         self._log = structlog.get_logger("persistence.watermark")
         self._lines: dict[int, _Line] = {}
         self._numbers = itertools.count()
@@ -199,9 +204,6 @@ class Watermark:
                     autocommit=True,
                     connect_timeout=5,
                     application_name="holdfast watermark",
-                    keepalives_idle=5,
-                    keepalives_interval=2,
-                    keepalives_count=3,
                 ) as connection:
                     await connection.execute(f"LISTEN {LEDGER_CHANNEL}; LISTEN {PARTITION_CHANNEL}")
                     # After LISTEN, so that no commit falls between reading and listening.
@@ -213,6 +215,10 @@ class Watermark:
                 if self._connected.is_set():
                     self._log.error("ledger watermark lost its connection", reason=f"{type(error).__name__}: {error}")
                 self._connected.clear()
+            except Exception:  # noqa: BLE001 - told in the log, and tried again
+                # Who does not listen any more serves a life that has ended, and waits for commits in vain.
+                self._connected.clear()
+                self._log.exception("ledger watermark failed; it begins anew")
             await asyncio.sleep(back_off_s)
             back_off_s = min(back_off_s * 2, _LAST_BACK_OFF_S)
 
@@ -226,9 +232,13 @@ class Watermark:
                     if notification.channel == PARTITION_CHANNEL:
                         changed = True
                         break
-                    # A flusher of the version before tells no stream id.
-                    partition, epoch, seq, *stream_id = notification.payload.split(":")
-                    self._advance(int(partition), int(epoch), int(seq), "".join(stream_id))
+                    # Anybody may notify; what is no news of ours is asked for.
+                    told = _COMMITTED.match(notification.payload)
+                    if told is None:
+                        changed = True
+                        break
+                    partition, epoch, seq, stream_id = told.groups(default="")
+                    self._advance(int(partition), int(epoch), int(seq), stream_id)
             # Behind a change: whatever else had come with it is not heard any more.
             if changed or not news:
                 await self._read_cursors(connection)

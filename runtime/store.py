@@ -21,8 +21,10 @@ from sqlalchemy.exc import OperationalError
 
 from engine.fenced import FenceLost
 from engine.keys import partition_keys
+from engine.stored_numbers import whole
 from persistence.bootstrap_keys import ensure_bootstrap_key
 from persistence.database_url import psycopg_url
+from persistence.flush_plan import JournalBroken
 from persistence.ledger_writer import LedgerError, LedgerLost, LedgerWriter
 from persistence.migrate import current_revision, head_revision, upgrade
 from runtime.config_audit import Finding, ServerReport, audit_postgres, audit_redis, require
@@ -270,12 +272,12 @@ class StoreWatch:
         lag: int | None = None
         try:
             seq = self._redis.hget(self._keys.meta, "seq")
-            events = None if seq is None else int(seq)
+            events = None if seq is None else whole(seq)
             holds = int(self._redis.zcard(self._keys.deadlines))
         except redis.RedisError:
             return FactsNow(None, None, None)
         try:
             lag = None if events is None else max(0, events - self._writer.read_cursor().seq)
-        except LedgerLost:
+        except (LedgerLost, JournalBroken):
             lag = None
         return FactsNow(events, lag, holds)

@@ -389,7 +389,7 @@ class Flusher:
         """True if a recovery has begun another epoch since the cursor was read: nothing is broken then."""
         try:
             return self._writer.read_cursor().epoch != self._status.epoch
-        except LedgerLost:
+        except (LedgerLost, JournalBroken):
             return False
 
     def _back_off(self, error: Exception) -> None:

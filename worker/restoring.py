@@ -9,6 +9,7 @@ journal keeps the change but not the request, with the fingerprint `*` that matc
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
@@ -90,9 +91,9 @@ class Restoring:
                 self._report(0, self._total)
             for place, event in enumerate(entry.events):
                 if isinstance(event, Reserved):
-                    if event.fingerprint:
-                        lines = ",".join([f"{line.sku}={line.quantity}" for line in event_lines(event.lines)])
-                        self._firsts[event.id] = _First(lines, event.details)
+                    # One whose lines cannot be read was set aside, and is no reservation.
+                    with contextlib.suppress(ValueError):
+                        self._first(event)
                 elif isinstance(event, Adjusted) and is_reservation_id(event.id):
                     # A SKU's opening stock has no id of its own, and a repair is not asked for twice.
                     if event.reference_type == "Reconciliation":
@@ -105,6 +106,11 @@ class Restoring:
             if len(chunk) >= CHUNK:
                 self._write_records(chunk)
         self._write_records(chunk)
+
+    def _first(self, event: Reserved) -> None:
+        if event.fingerprint:
+            lines = ",".join([f"{line.sku}={line.quantity}" for line in event_lines(event.lines)])
+            self._firsts[event.id] = _First(lines, event.details)
 
     def _restore_holds(self) -> None:
         deadlines: list[str] = []

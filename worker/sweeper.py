@@ -26,6 +26,7 @@ from engine.errors import InvalidCommand, Unavailable
 from engine.identity import BASE_LENGTH
 from engine.keys import partition_keys
 from engine.results import Status
+from engine.stored_numbers import whole
 
 
 class SweeperSettings(Struct, frozen=True):
@@ -118,7 +119,7 @@ class Sweeper:
                 withscores=True,
             )
             if due:
-                self.status.lag_ms = max(self.status.lag_ms, now_ms - int(due[0][1]))
+                self.status.lag_ms = max(self.status.lag_ms, now_ms - whole(due[0][1]))
                 by_us, still_there = await self._expire([member for member, _ in due])
                 ended += by_us
                 left_behind += still_there
@@ -159,7 +160,7 @@ class Sweeper:
             pipe.time()
             pipe.hget(self._keys.meta, "last_now_ms")
             (seconds, micros), last_now_ms = await pipe.execute()
-        return seconds * 1000 + micros // 1000, int(last_now_ms or 0)
+        return seconds * 1000 + micros // 1000, whole(last_now_ms)
 
     def _clocks_agree(self, server_ms: int) -> bool:
         """False while the server's clock is not to be believed."""

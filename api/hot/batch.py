@@ -49,12 +49,17 @@ class _Collection:
         self._exchange = exchange
         self._results: list[bytes] = [b""] * size
         self._missing = size
-        self._seq = 0
+        self._epoch = self._seq = 0
 
-    def put(self, position: int, result: bytes, seq: int = 0) -> None:
-        """Note one answer; the last one sends them all."""
+    def put(self, position: int, result: bytes, epoch: int = 0, seq: int = 0) -> None:
+        """Note one answer, and the event that the ledger must have behind it; the last one sends them all."""
         self._results[position] = result
-        self._seq = max(self._seq, seq)
+        if seq and (not self._seq or epoch < self._epoch):
+            # Answers of two epochs: nobody can tell any more whether the ledger has what the older one has promised,
+            # and the wait for it says so.
+            self._epoch, self._seq = epoch, seq
+        elif epoch == self._epoch:
+            self._seq = max(self._seq, seq)
         self._missing -= 1
         if not self._missing:
             self.send()
@@ -63,7 +68,7 @@ class _Collection:
         """Answer with what has been collected."""
         body = b'{"results":[%b]}' % b",".join(self._results)
         ledger = self._hot.waits_for_ledger and self._seq > 0
-        self._hot.finish(self._exchange, 200, body, self._seq, ledger=ledger)
+        self._hot.finish(self._exchange, 200, body, self._epoch, self._seq, ledger=ledger)
 
     def refuse(self, position: int, problem: Problem) -> None:
         """Note that one item was refused."""
@@ -80,7 +85,7 @@ class _Collection:
                 text, replayed = reservation_answer(body, command, reply)
                 mark = ',"replayed":true' if replayed else ""
                 result = f'{{"status":201,"reservation":{text}{mark}}}'.encode()
-                self.put(position, result, reply.seq)
+                self.put(position, result, reply.epoch, reply.seq)
             except Problem as problem:
                 self.refuse(position, problem)
             except Exception as error:  # noqa: BLE001 - one item's trouble must not reach the rest of the batch

@@ -81,7 +81,7 @@ class _ById:
             if status in {"ok", "replayed"}:
                 body = respond.record_json(base, record_of(reply.payload[0]), reply.now_ms).encode()
                 waits = self.waits_for_ledger(exchange)
-                self._hot.finish(exchange, 200, body, reply.seq, ledger=waits)
+                self._hot.finish(exchange, 200, body, reply.epoch, reply.seq, ledger=waits)
             elif status in {"expired", "not_active"}:
                 raise ended(OF_STATUS[status], respond.record_json(base, record_of(reply.payload[0]), reply.now_ms))
             elif status == "unknown_reservation":

@@ -211,10 +211,21 @@ class Hot:
 
         return answered
 
-    def finish(
-        self, exchange: Exchange, status: int, body: bytes, seq: int, headers: Headers = (), *, ledger: bool
+    def finish(  # noqa: PLR0917
+        self,
+        exchange: Exchange,
+        status: int,
+        body: bytes,
+        epoch: int,
+        seq: int,
+        headers: Headers = (),
+        *,
+        ledger: bool,
     ) -> None:
-        """Answer a change: at once, or once the ledger has passed `seq` when that is what was promised."""
+        """Answer a change: at once, or, when that is what was promised, once the ledger has event `seq` of `epoch`.
+
+        Both as the engine's answer has them: by the time this is called another epoch may have begun.
+        """
         if not ledger:
             exchange.answer(status, body, headers)
             return
@@ -226,7 +237,7 @@ class Hot:
                 exchange.refuse(Problem("durability-unknown"))
 
         settings = self.settings
-        self.services.watermark.watch(PARTITION, self.services.engine.epoch, seq, settings.ledger_timeout_s, on_reached)
+        self.services.watermark.watch(PARTITION, epoch, seq, settings.ledger_timeout_s, on_reached)
 
     async def close(self) -> None:
         """Wait for the exchanges that are still being finished."""

@@ -128,7 +128,7 @@ class ReserveEndpoint:
             text, replayed = reservation_answer(body, command, reply)
             headers = REPLAYED if replayed else ()
             if self._ledger:
-                self._hot.finish(exchange, 201, text.encode(), reply.seq, headers, ledger=True)
+                self._hot.finish(exchange, 201, text.encode(), reply.epoch, reply.seq, headers, ledger=True)
             else:
                 exchange.answer(201, text.encode(), headers)
         except Exception as error:  # noqa: BLE001 - one caller's trouble must not reach the others of its batch

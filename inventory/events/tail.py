@@ -145,6 +145,11 @@ class JournalTail:
                 self._waits_for = type(error).__name__
                 back_off_s = min(max(self._settings.first_back_off_s, back_off_s * 2), self._settings.last_back_off_s)
                 await asyncio.sleep(back_off_s)
+            except Exception:  # noqa: BLE001 - told in the log, and tried again
+                # It must outlive any surprise: nobody would begin it anew.
+                self._forget()
+                self._log.exception("the journal could not be read")
+                await asyncio.sleep(self._settings.last_back_off_s)
             else:
                 self._waits_for = ""
                 back_off_s = 0.0

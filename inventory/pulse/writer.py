@@ -144,6 +144,11 @@ class PulseWriter:
                 if not told:
                     self._log.info("no pulse", reason=str(error))
                 told = True
+            except Exception:  # noqa: BLE001 - told in the log, and tried again
+                # A process that fell silent would look like one that is gone.
+                if not told:
+                    self._log.exception("no pulse")
+                told = True
 
 
 LOST_SUFFIX: Final = ":lost"

@@ -89,9 +89,14 @@ class Shadow:
             return
         if isinstance(event, Announced):
             return
+        try:
+            lines = event_lines(event.lines)
+        except ValueError:
+            # The flusher sets it aside when it comes to it.
+            self.bad_events += 1
+            return
         if isinstance(event, Adjusted) and event.reference_type == "Reconciliation":
             self.repairs[event.reference_id] = self.seq
-        lines = event_lines(event.lines)
         sign = 1 if isinstance(event, Adjusted) else -1 if isinstance(event, Confirmed) else 0
         for line in lines:
             self._move(line, sign * line.quantity)

@@ -77,6 +77,44 @@ async def test_a_caller_who_goes_away_harms_nobody(watermark: Watermark, databas
     assert await staying
 
 
+@pytest.mark.parametrize("channel", ["holdfast_ledger", "holdfast_partition"])
+@pytest.mark.parametrize("news", ["", "nothing of ours", "0:1:x", "0:1:99999999999999999999:1-1", "0:1:7:gar:bage"])
+async def test_news_that_are_not_ours_do_not_end_the_listening(
+    watermark: Watermark, database_url: str, channel: str, news: str
+) -> None:
+    def tell() -> None:
+        with psycopg.connect(psycopg_url(database_url)) as connection:
+            connection.execute("SELECT pg_notify(%s, %s)", (channel, news))
+
+    waiting = asyncio.create_task(watermark.reached(0, 1, 2, 30))
+    await asyncio.to_thread(tell)
+    await asyncio.to_thread(commit, database_url, 2)
+
+    assert await waiting
+    assert watermark.position(0) == (1, 2)
+
+
+async def test_an_error_in_whoever_is_told_the_state_does_not_end_the_listening(
+    database_url: str, eventually: Callable[..., Any]
+) -> None:
+    told = 0
+
+    def on_state(_: object) -> None:
+        nonlocal told
+        told += 1
+        if told == 1:
+            raise RuntimeError("the handler is closed")
+
+    with psycopg.connect(psycopg_url(database_url)) as connection:
+        connection.execute(
+            "INSERT INTO partition_state (partition, epoch, run_id, state, reason) VALUES (0, 1, 'a', 'OPEN', '')"
+        )
+    watermark = Watermark(database_url, on_state)
+    await watermark.start()
+    await eventually(lambda: told >= 2 and watermark.connected, what="it listens again")
+    await watermark.close()
+
+
 async def test_a_callback_that_fails_harms_nobody(watermark: Watermark, database_url: str) -> None:
     def fails(_: bool) -> None:
         raise ZeroDivisionError
