@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from engine.limits import MAX_ON_HAND, MAX_QUANTITY
 from inventory.bulk.columns import CellError, Columns, no_header, number_of, text_of
-from inventory.bulk.preview import SeenSkus, Tally, batches, read_sku
+from inventory.bulk.preview import SeenSkus, Tally, batches, fits_header, read_sku
 from inventory.bulk.sheets import Cell, Record, read_records
 from inventory.context import Inventory
 from inventory.products import ProductChange, put_products
@@ -121,6 +121,8 @@ def _change(columns: Columns, record: Record, tally: Tally, seen: SeenSkus) -> P
     errors = tally.error_count
     sku = read_sku(columns, record, tally, seen)
     read: dict[str, str | int | None] = {}
+    if not fits_header(record, tally):
+        return None
     for column, take in _CELLS.items():
         cell = columns.cell(record, column)
         try:

@@ -114,6 +114,14 @@ def read_sku(columns: Columns, record: Record, tally: Tally, seen: SeenSkus) -> 
     return sku
 
 
+def fits_header(record: Record, tally: Tally) -> bool:
+    """False, with the reason in `tally`, for a row whose values cannot be told apart: `MUG,5,000` is no count of 5."""
+    if record.surplus:
+        message = "More values than the header has columns; a value with the separator in it needs quotes."
+        tally.wrong(record.number, "", "too-many-values", message)
+    return not record.surplus
+
+
 class _Asked(Struct, frozen=True):
     """What a row asks for; without a quantity when that cannot be read, and only the SKU is still looked up."""
 
@@ -130,6 +138,8 @@ def _asked(columns: Columns, record: Record, mode: ImportMode, tally: Tally, see
     tally.rows += 1
     sku = read_sku(columns, record, tally, seen)
     quantity, note = None, None
+    if not fits_header(record, tally):
+        return None if sku is None else _Asked(record.number, sku, quantity, note)
     try:
         quantity = number_of(columns.cell(record, "quantity"), 0 if mode == "set" else -MAX_QUANTITY, MAX_QUANTITY)
     except CellError as error:

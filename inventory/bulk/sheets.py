@@ -37,6 +37,8 @@ class Record(Struct, frozen=True):
     cells: list[Cell]
     broken: str = ""
     """Why the rest of the file cannot be read; nothing follows."""
+    surplus: bool = False
+    """Text with more values in this row than the header has columns: nobody can say which value stands where."""
 
 
 def read_records(file: BinaryIO, name: str, max_rows: int) -> Iterator[Record]:
@@ -88,7 +90,7 @@ def _csv(file: BinaryIO) -> Iterator[Record]:
         text.seek(0)
         csv.field_size_limit(MAX_CELL)
         reader = csv.reader(text, delimiter=delimiter, strict=True)
-        number = 0
+        number = width = 0
         try:
             for cells in reader:
                 number += 1
@@ -96,12 +98,18 @@ def _csv(file: BinaryIO) -> Iterator[Record]:
                     yield Record(number, [], f"more than {MAX_COLUMNS} columns")
                     return
                 if any(cells):
-                    yield Record(number, list(cells))
+                    width = width or _width(cells)
+                    yield Record(number, list(cells), surplus=_width(cells) > width)
         except csv.Error as error:
             # Where a quote is wrong, nobody can say where the next row begins.
             yield Record(number + 1, [], f"the text from here on cannot be read as CSV: {error}")
     finally:
         text.detach()
+
+
+def _width(cells: list[str]) -> int:
+    """How many cells there are up to the last that is not blank."""
+    return max((place for place, cell in enumerate(cells, 1) if cell.strip(" ")), default=0)
 
 
 def _delimiter(header: str) -> str:

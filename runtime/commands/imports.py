@@ -139,7 +139,8 @@ def _stock(
         output.say(f"{preview.rows:,} rows, {preview.changed:,} change something", "")
     if not preview.changed:
         if output.for_people:
-            typer.echo(f"nothing to apply: the stock is as the file says ({preview.id})")
+            why = "the stock is as the file says" if preview.rows else "the file has a header and no rows"
+            typer.echo(f"nothing to apply: {why} ({preview.id})")
         else:
             output.document(preview)
         return

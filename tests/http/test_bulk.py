@@ -212,6 +212,16 @@ def test_errors_of_all_rows_at_once_and_nothing_applied(one_shop: Shop) -> None:
     assert one_shop.level(good) == (1, 0)
 
 
+def test_a_number_with_a_separator_in_it_is_no_other_number(one_shop: Shop) -> None:
+    first, second, third = one_shop.sku(7), one_shop.sku(7), one_shop.sku(7)
+    text = f"sku,quantity,\n{first},5,000\n{second},6,\n{third},8, \n"
+    preview = previewed(one_shop, text)
+    assert [(error["row"], error["column"], error["code"]) for error in preview["errors"]] == [
+        (2, "", "too-many-values")
+    ]
+    assert (preview["rows"], preview["valid"]) == (3, 2), "empty cells at the end are what spreadsheets write"
+
+
 def test_a_workbook(one_shop: Shop) -> None:
     one, two = one_shop.sku(1), one_shop.sku(1)
     kept = io.BytesIO()
