@@ -184,12 +184,18 @@ async def _put_back_all(inventory: Inventory, actor: str, order_id: str, reason:
     async with order_lock(inventory.database, order_id):
         # Whoever held the lock before may have died with a change made and not yet in the ledger.
         await inventory.caught_up()
+        made = -1
         while True:
             ledger = await orders.ledger_of(inventory.database, order_id)
             if ledger is None:
                 raise UnknownOrder
             if not ledger.outstanding:
                 return ledger
+            if ledger.put_backs == made:
+                # It was done before, says the engine, and the ledger has no row of it: it was set aside there, and
+                # asking again would be answered the same for ever.
+                raise ReservationStateUnknown
+            made = ledger.put_backs
             await _put_back(inventory, actor, ledger, reason)
 
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+import redis
 
+from engine.identity import derived_base
+from engine.keys import partition_keys
+from inventory.order_events import OrderCancelled, OrderCreated
+from inventory.orders import Reporter, report_order
+from inventory.refusals import ReservationStateUnknown
 from persistence.migrate import upgrade
 from tests.waiting import eventually
 from tests.worker.orders_shop import STREAM, OrdersShop, open_shop, quick
@@ -45,6 +53,23 @@ async def shop(
     async with open_shop(redis_url, database_url) as shop:
         start_flusher()
         yield shop
+
+
+async def test_a_put_back_that_the_ledger_never_got_is_not_asked_for_without_end(
+    shop: OrdersShop, redis_client: redis.Redis
+) -> None:
+    await shop.sku("A")
+    held = await shop.hold("A", 2)
+    reporter = Reporter("tests")
+    await report_order(shop.inventory, reporter, OrderCreated("o-1", [held]))
+    # As if its event had been set aside: the engine remembers the change, the ledger has no row.
+    base, now_ms = derived_base("order.cancelled", "", "o-1"), time.time_ns() // 1_000_000
+    remembered = msgspec.msgpack.encode(["ADJUSTED", now_ms, "*", 1, "A=2=10=0", 1])
+    redis_client.set(partition_keys(0).record(base), remembered, px=60_000)
+
+    with pytest.raises(ReservationStateUnknown):
+        async with asyncio.timeout(60):
+            await report_order(shop.inventory, reporter, OrderCancelled("o-1"))
 
 
 class Consumer:
