@@ -6,12 +6,14 @@ Owns the connections, the key and the defaults of one client. Never decides how 
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any, Generic, Self, TypeVar
 
 import httpx
 
 from holdfast_client.answers.shop import Reservation
 from holdfast_client.asking import Lines
+from holdfast_client.connections import Connections
 from holdfast_client.driving import Async, Sync
 from holdfast_client.holds import AsyncHold, Hold
 from holdfast_client.operations.bulk import BulkOperations
@@ -70,7 +72,9 @@ class _Client(
 
 
 class Client(_Client[Hold], Sync):
-    """A service, asked from ordinary code. Safe to share between threads; close it, or use it in a `with` block."""
+    """A service, asked from ordinary code. Safe to share between threads, and with processes that are forked from this
+    one; close it, or use it in a `with` block.
+    """
 
     def __init__(
         self,
@@ -89,7 +93,7 @@ class Client(_Client[Hold], Sync):
         """
         self._url = url
         self._manner = Manner(time.monotonic, retries or Retries(), timeout_s)
-        self._http = httpx.Client(**_options(url, key, connections), transport=transport)
+        self._http = Connections(partial(httpx.Client, **_options(url, key, connections), transport=transport))
 
     def _hold(self, reserve: Call[Reservation]) -> Hold:
         hold = Hold(self._manner, reserve)
@@ -146,6 +150,9 @@ def _options(url: str, key: str | None, connections: int) -> dict[str, Any]:
         address = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise ValueError(f"not an address: {url!r}") from error
+    if address.userinfo or address.query or address.fragment:
+        # A user would go out in place of the key; and it is not shown here, since it may have a password.
+        raise ValueError("not an address such as http://127.0.0.1:8000: it has a user, a query or a fragment")
     if address.scheme not in {"http", "https"} or not address.host:
         raise ValueError(f"not an address such as http://127.0.0.1:8000: {url!r}")
     headers = {"user-agent": f"holdfast-client/{VERSION}", "accept": "application/json"}

@@ -16,6 +16,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 import anyio
 import httpx
 
+from holdfast_client.connections import Connections
 from holdfast_client.steps import Answer, Lost, Open, Opened, Pause, Read, Request, Send, Steps, Stream, Tell
 
 P = ParamSpec("P")
@@ -30,11 +31,11 @@ _Outcome = Answer | Opened | Lost | bytes | None
 class Sync:
     """Does effects with an httpx.Client."""
 
-    _http: httpx.Client
+    _http: Connections
 
     def _run(self, steps: Steps[T]) -> T:
         outcome: _Outcome = None
-        with _SyncHands(self._http) as hands:
+        with _SyncHands(self._http.here()) as hands:
             while True:
                 try:
                     effect = steps.send(outcome)
@@ -45,7 +46,7 @@ class Sync:
 
     def _iterate(self, steps: Stream) -> Generator[Any, None, None]:
         outcome: _Outcome = None
-        with _SyncHands(self._http) as hands:
+        with _SyncHands(self._http.here()) as hands:
             while True:
                 try:
                     effect = steps.send(outcome)

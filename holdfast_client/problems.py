@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 import holdfast_client.refusals  # noqa: F401 - the table is made of its classes, found below Problem
 from holdfast_client.errors import InternalError, Problem, Refused, Unavailable
@@ -23,12 +24,20 @@ PROBLEMS: Final[dict[str, type[Problem]]] = {kind.code: kind for kind in _all_of
 """Problem code -> the class that is raised for it."""
 
 
+class _Head(Struct, frozen=True):
+    code: str = ""
+    status: int = 500
+
+
 def problem_of(members: dict[str, Any], headers: dict[str, str] | None = None) -> Problem:
-    """The exception for a problem document. A code of a later service gets the class of its status."""
-    status = members.get("status", 500)
-    kind = PROBLEMS.get(members.get("code", ""))
+    """The exception for a problem document. A code of a later service gets the class of its status.
+
+    Raises msgspec.ValidationError for members that are none of a problem document.
+    """
+    head = msgspec.convert(members, _Head)
+    kind = PROBLEMS.get(head.code)
     if kind is None:
-        kind = Unavailable if status == 503 else InternalError if status >= 500 else Refused
+        kind = Unavailable if head.status == 503 else InternalError if head.status >= 500 else Refused
     return kind(members, headers)
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from holdfast_client.answers.shop import Availability, DeadLetter, Order, Page, Reservation
 from holdfast_client.asking import Asking, Lines, as_, line_documents, new_key, page_of
 from holdfast_client.driving import operation, streamed
-from holdfast_client.errors import Problem
+from holdfast_client.errors import HoldfastError, NotConnected, OutcomeUnknown, Problem
 from holdfast_client.paths import given
 from holdfast_client.problems import problem_of
 from holdfast_client.steps import Answer, Call, Pause, Steps, Stream
@@ -128,6 +128,7 @@ class ReservationOperations(Asking):
 
         What could not be held is not raised but stands as `problem` in its place. Those that the service could not
         answer for (503) are asked for again, they alone and under their keys, until the deadline of a call is over.
+        Once anything was answered nothing is raised any more: what nobody knows of then is an OutcomeUnknown.
         """
         documents = [
             given(
@@ -146,7 +147,15 @@ class ReservationOperations(Asking):
         deadline = self._manner.clock() + retries.deadline_s
         for failures in count():
             body = {"reservations": [documents[index] for index in pending]}
-            answered = yield from self._ask(Call("/inventory/reserve/batch", "POST", _results, body=body))
+            try:
+                answered = yield from self._ask(Call("/inventory/reserve/batch", "POST", _results, body=body))
+            except HoldfastError as error:
+                if not results:
+                    raise
+                # What is held already must be told, or nobody would ever confirm it or give it back.
+                if not isinstance(error, NotConnected):
+                    results.update(dict.fromkeys(pending, _unknown(error)))
+                break
             results.update(zip(pending, answered, strict=True))
             pending = [index for index in pending if results[index].status == 503]
             pause_s = retries.pause_s(failures, None, self._manner.dice)
@@ -227,6 +236,12 @@ class ReservationOperations(Asking):
         """Apply an order event that was set aside. Raises UnknownDeadLetter, and whatever stood in its way."""
         names = (str(dead_letter_id),)
         return (yield from self._ask(Call("/inventory/orders/dead-letters/{}/retry", "POST", as_(Order), names)))
+
+
+def _unknown(error: HoldfastError) -> BatchResult:
+    """What stands in the place of a reservation that was asked for again and not answered."""
+    members = {"code": OutcomeUnknown.code, "status": 503, "title": "Nobody knows", "detail": str(error)}
+    return BatchResult(503, problem=problem_of(members))
 
 
 def _results(answer: Answer) -> list[BatchResult]:

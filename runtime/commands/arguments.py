@@ -91,9 +91,9 @@ def read_moment(text: str | None, name: str) -> datetime | None:
     """
     if text is None:
         return None
-    if text[:-1].isascii() and text[:-1].isdigit() and text[-1:] in _UNITS:
-        return datetime.now(UTC) - timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
     try:
+        if text[:-1].isascii() and text[:-1].isdigit() and text[-1:] in _UNITS:
+            return datetime.now(UTC) - timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError):
         raise WrongUse(

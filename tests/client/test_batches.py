@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from holdfast_client import InsufficientStock, OutcomeUnknown, ReserveRequest, Retries
+from holdfast_client import InsufficientStock, OutcomeUnknown, Overloaded, ReserveRequest, Retries
 from tests.client.driving import KINDS, open_client
 
 REQUESTS = [ReserveRequest(customer_id=name, lines={"A": 1}) for name in ("ann", "bob", "cy")]
@@ -71,6 +71,36 @@ def test_given_up_at_the_deadline(kind: str) -> None:
         *_, cy = client.reserve_batch(REQUESTS)
     assert isinstance(cy.problem, OutcomeUnknown)
     assert len(service.asked) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [(httpx.ConnectError("no"), Overloaded), (httpx.ReadError("cut"), OutcomeUnknown), (b"<html>", OutcomeUnknown)],
+    ids=["not sent", "cut", "not ours"],
+)
+def test_what_is_held_is_told_whatever_comes_of_the_rest(
+    kind: str, failure: Exception | bytes, told: type[Exception]
+) -> None:
+    asked: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(1)
+        if len(asked) == 1:
+            busy = {"status": 503, "problem": {"code": "overloaded", "status": 503}}
+            held = {"status": 201, "reservation": {**_HELD, "customer_id": "ann"}}
+            return httpx.Response(200, json={"results": [held, busy]})
+        if isinstance(failure, bytes):
+            return httpx.Response(200, content=failure)
+        raise failure
+
+    retries = Retries(deadline_s=0.2, first_pause_s=0.01, longest_pause_s=0.01)
+    with open_client(kind, "http://shop", "k", answer=answer, retries=retries) as client:
+        ann, bob = client.reserve_batch(REQUESTS[:2])
+    assert ann.reservation.customer_id == "ann"
+    assert bob.status == 503
+    assert type(bob.problem) is told
+    assert len(asked) > 1
 
 
 def test_an_empty_batch() -> None:

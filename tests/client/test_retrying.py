@@ -21,6 +21,7 @@ from holdfast_client import (
     RateLimited,
     Retries,
     UnknownKey,
+    UnknownReservation,
     UnreadableAnswer,
 )
 from holdfast_client.retrying import NOTHING_DONE, Manner, attempts
@@ -219,6 +220,46 @@ def test_an_answer_that_is_not_ours() -> None:
     assert (unreadable.value.status, unreadable.value.body) == (200, b"<html>")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [b'{"code":["x"]}', b'{"code":7}', b'{"code":"x","status":"503"}', b'{"code":"overloaded","title":[]}', b"[]"],
+)
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_document_of_somebody_else(body: bytes, status: int) -> None:
+    with pytest.raises(UnreadableAnswer):
+        World([Answer(status, {}, body)]).make(call(repeatable=False))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "key", ["a\nb", "a\r\nx: y", " a", "a ", "\N{LATIN SMALL LETTER E WITH ACUTE}", "\x00"], ids=ascii
+)
+def test_what_no_header_can_carry_is_refused_before_it_is_sent(kind: str, key: str) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        raise AssertionError("this was sent")
+
+    with open_client(kind, "http://shop", "k", answer=answer) as client:
+        with pytest.raises(ValueError, match="idempotency-key is printable"):
+            client.reserve("A", customer_id="ann", idempotency_key=key)
+        with pytest.raises(ValueError, match="last-event-id is printable"):
+            next(client.events(last_event_id=key))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_name_of_dots_leads_nowhere_else(kind: str) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.raw_path.decode())
+        return httpx.Response(404, json={"code": "unknown-reservation", "status": 404})
+
+    with open_client(kind, "http://shop", "k", answer=answer) as client:
+        for name in (".", "..", "a..b", "../x"):
+            with pytest.raises(UnknownReservation):
+                client.release(name)
+    assert asked == [f"/inventory/reserve/{part}" for part in ("%2E", "%2E%2E", "a..b", "..%2Fx")]
+
+
 def test_what_is_said_to_have_done_nothing_is_so_by_its_class() -> None:
     for code in NOTHING_DONE:
         assert code in {RateLimited.code, Overloaded.code, JournalFull.code, "not-ready"}
@@ -246,7 +287,10 @@ def test_a_key_is_made_once_a_logical_call_and_kept_over_its_attempts(kind: str)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_key_with_a_newline_or_an_address_that_is_none_is_refused_at_once(kind: str) -> None:
-    for url, key in (("http://shop", "a\nb"), ("http://shop", ""), ("shop:80", "k"), ("ftp://shop", "k")):
+    for url, key in (
+        ("http://shop", "a\nb"), ("http://shop", ""), ("shop:80", "k"), ("ftp://shop", "k"),
+        ("http://ann:secret@shop", "k"), ("http://shop?a=1", "k"), ("http://shop#a", "k"),
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=r"not an address|API key"), open_client(kind, url, key):
             pass
 

@@ -21,8 +21,10 @@ from typer.testing import CliRunner
 from api.problems import KINDS
 from runtime.cli import app
 from runtime.command_index import ELSEWHERE, OVER_HTTP
+from runtime.commands.arguments import read_moment
 from runtime.commands.failures import NEXT
 from runtime.commands.output import Column, Output
+from runtime.commands.session import WrongUse
 from tests.command_line.conftest import Holdfast, one_line
 from tests.http.running import KEYS, RunningService
 
@@ -125,6 +127,14 @@ def test_wrong_use_in_json_is_told_in_json(holdfast: Holdfast) -> None:
     result = holdfast("reserve", "MUG=x", "--customer", "ann", "--json", key="storefront")
     assert (result.exit_code, result.stdout) == (2, "")
     assert json.loads(result.stderr)["code"] == "wrong-use"
+
+
+@pytest.mark.parametrize(
+    "text", ["99999999999d", "9999999d", "9" * 5000 + "h", "0001-01-01T00:00+23:00", "yesterday", "", "d"]
+)
+def test_times_that_are_none(text: str) -> None:
+    with pytest.raises(WrongUse, match="is no time"):
+        read_moment(text, "since")
 
 
 def test_nobody_there(holdfast: Holdfast, free_port: int) -> None:
