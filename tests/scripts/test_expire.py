@@ -106,14 +106,15 @@ def test_what_an_expiry_writes(shop: Machine, held: Result) -> None:
 
 def test_an_amended_hold_gives_back_what_it_holds_whichever_member_is_named(shop: Machine, held: Result) -> None:
     """The sweeper may have read the member of the lines before."""
-    amended = shop.amend(held, "B=4")
+    shop.stock("C", 5)
+    amended = shop.amend(held, "C=4")
     shop.later(MINUTE_MS)
 
     assert shop.one(Expire(address(held)[0], member(held))).status == "ok"
 
-    assert [shop.counters(sku) for sku in "AB"] == [(10, 0), (5, 0)]
+    assert [shop.counters(sku) for sku in "ABC"] == [(10, 0), (5, 0), (5, 0)]
     assert shop.deadlines() == {}
-    assert shop.last_event() == Expired(amended.reservations[0].id, "B=4=5=0")
+    assert shop.last_event() == Expired(amended.reservations[0].id, "C=4=5=0")
 
 
 # -- a hold whose record is gone
