@@ -27,15 +27,19 @@ class StockOperations(Asking):
         status: ProductState | None = None,
         initial_stock: int | None = None,
     ) -> Steps[Product]:
-        """Make a product, or change one: what is None keeps its value. `initial_stock` counts only when it is made."""
+        """Make a product, or change one: what is None keeps its value. `initial_stock` counts only when it is made.
+
+        A `category` of "" takes the product out of its category.
+        """
         body = given(
             name=name,
-            category=category,
             low_stock_threshold=low_stock_threshold,
             safety_stock=safety_stock,
             status=status,
             initial_stock=initial_stock,
         )
+        if category is not None:
+            body["category"] = category or None
         return (yield from self._ask(Call("/inventory/products/{}", "PUT", as_(Product), (sku,), body=body)))
 
     @operation

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = command_group("List, look at and change the products of the catalogue.")
 
 ProductState = Literal["active", "inactive"]
-Category = Annotated[str | None, typer.Option("--category", "-c", help="Its category.")]
+Category = Annotated[str | None, typer.Option("--category", "-c", help='Its category; `""`: none any more.')]
 Threshold = Annotated[
     int | None, typer.Option("--low-stock-threshold", min=0, help="Below so many available units it is low.")
 ]

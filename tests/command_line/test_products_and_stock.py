@@ -18,6 +18,9 @@ def test_a_product_is_made_looked_at_and_changed(holdfast: Holdfast, ask: Callab
     assert (made["sku"], made["name"], made["category"], made["status"]) == (sku, "Red mug", "kitchen", "active")
     changed = holdfast.json("products", "set", sku, "--low-stock-threshold", 5, "--status", "inactive")
     assert (changed["name"], changed["low_stock_threshold"], changed["status"]) == ("Red mug", 5, "inactive")
+    assert changed["category"] == "kitchen"
+    assert holdfast.json("products", "set", sku, "--category", "")["category"] is None
+    changed = holdfast.json("products", "set", sku, "--category", "kitchen")
     assert holdfast.json("products", "show", sku) == changed
     assert ask("GET", f"/inventory/products/{sku}/status")["on_hand"] == 7
     shown = one_line(holdfast.done("products", "show", sku))
