@@ -143,6 +143,8 @@ class Repair(Struct, frozen=True, array_like=True, tag="repair"):
     reason: str
     reference_id: str
     actor: str
+    epoch: int = 0
+    """In which the drift was found: in another one the repair is refused as `stock_moved`. 0: in any."""
 
 
 Command = Reserve | Amend | Confirm | Release | Expire | Read | Availability | Adjust | Configure | Announce | Repair

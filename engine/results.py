@@ -31,7 +31,7 @@ class Status(StrEnum):
     UNKNOWN_SKU = "unknown_sku"
     PRODUCT_INACTIVE = "product_inactive"
     STOCK_MOVED = "stock_moved"
-    """on_hand of a SKU is not what the command expected."""
+    """on_hand of a SKU is not what the command expected, or a drift was found in an epoch that has ended."""
     STOCK_LIMIT = "stock_limit"
     DUE_HOLDS = "due_holds"
     """Never reaches a caller: the engine ends the due holds and asks again."""
@@ -247,7 +247,9 @@ def decode_reply(command: Command, reply: Reply) -> Result:  # noqa: PLR0911  on
     if not payload:
         return result
     if isinstance(command, Announce):
-        return msgspec.structs.replace(result, adjustment_id=payload[0], first_seq=payload[1], first_epoch=reply.epoch)
+        announcement_id, seq, *earlier = payload
+        first_epoch = earlier[0] if earlier else reply.epoch
+        return msgspec.structs.replace(result, adjustment_id=announcement_id, first_seq=seq, first_epoch=first_epoch)
     if isinstance(command, Adjust | Repair):
         adjustment_id, seq, text, *earlier = payload
         movements = tuple(Movement(x.sku, x.quantity, x.on_hand, x.reserved) for x in event_lines(text))

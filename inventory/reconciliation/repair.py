@@ -217,7 +217,7 @@ _LEFT: Final = {
 
 async def _send(inventory: Inventory, begun: DriftRepair) -> Repaired:
     sku = begun.lines[0][0]
-    command = Repair(begun.id, begun.lines, begun.reason, begun.id, begun.created_by)
+    command = Repair(begun.id, begun.lines, begun.reason, begun.id, begun.created_by, begun.epoch)
     result = await inventory.engine.execute(command)
     if result.status in {Status.OK, Status.REPLAYED}:
         await drift_repairs.done(inventory.database, begun.id, result.first_seq)

@@ -3,7 +3,7 @@
 -- KEYS      stock (hash), deadlines (zset), journal (stream), meta (hash), record {tag}r:<base> (string)
 -- Takes     base, event_type, data, actor
 -- Statuses  malformed, key_reused, replayed, ok
--- Answers   replayed, ok: (id, seq)
+-- Answers   replayed: (id, seq, epoch); ok: (id, seq)
 -- Writes    the record, event `announce`
 -- Cost      O(1)
 --- @include "lib/state"
@@ -23,10 +23,10 @@ local function announce(command)
     if record[1] ~= "ANNOUNCED" then
       return answer(KEY_REUSED)
     end
-    return answer(pack({ "replayed", base .. format("%012x", record[2]), record[3] }))
+    return answer(pack({ "replayed", base .. format("%012x", record[2]), record[3], record[4] }))
   end
   local id, own_seq = base .. now_hex, first_seq + events
-  write_record(base, ARRAY_3 .. pack("ANNOUNCED", now, own_seq), format("%d", WINDOW_MS))
+  write_record(base, ARRAY_4 .. pack("ANNOUNCED", now, own_seq, epoch), format("%d", WINDOW_MS))
   grows = true
   emit(ARRAY_5, "announce", id, event_type, data, actor)
   answer(pack({ "ok", id, own_seq }))

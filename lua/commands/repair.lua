@@ -2,9 +2,11 @@
 -- whatever happens meanwhile, so differences are taken, not values.
 --
 -- KEYS      stock (hash), deadlines (zset), journal (stream), meta (hash), record {tag}r:<base> (string)
--- Takes     base, lines [[SKU, change of on_hand, change of reserved], ...], reason, reference_id, actor
--- Statuses  malformed, key_reused, inconsistent, replayed, unknown_sku, ok
--- Answers   replayed, ok: (id, seq, lines as "SKU=change=on_hand=reserved"); unknown_sku: the SKUs
+-- Takes     base, lines [[SKU, change of on_hand, change of reserved], ...], reason, reference_id, actor,
+--           epoch in which the drift was found (0: any)
+-- Statuses  malformed, key_reused, inconsistent, replayed, unknown_sku, stock_moved, ok
+-- Answers   replayed, ok: (id, seq, lines as "SKU=change=on_hand=reserved"), replayed with the epoch as well;
+--           unknown_sku, stock_moved: the SKUs
 -- Writes    on_hand and reserved of each SKU, the record, event `adjust` with reference_type Reconciliation
 -- Cost      O(lines)
 --- @include "lib/state"
@@ -31,7 +33,7 @@ local function is_repair(command)
     end
     seen[line[1]] = true
   end
-  return true
+  return is_whole(command[7], 0, LARGEST_EXACT)
 end
 
 -- SKUs that are not in the catalogue, or nil; and true when a repaired counter would break 0 <= reserved <= on_hand.
@@ -62,7 +64,7 @@ local function repair(command)
     if record[1] ~= "REPAIRED" then
       return answer(KEY_REUSED)
     end
-    return answer(pack({ "replayed", base .. format("%012x", record[2]), record[3], record[4] }))
+    return answer(pack({ "replayed", base .. format("%012x", record[2]), record[3], record[4], record[5] }))
   end
   local unknown, broken = obstacles(lines)
   if broken then
@@ -72,14 +74,20 @@ local function repair(command)
   end
   local skus, changes = {}, {}
   for i = 1, #lines do
+    skus[i], changes[i] = lines[i][1], lines[i][2]
+  end
+  if command[7] ~= 0 and command[7] ~= epoch then
+    -- What was missing in one life of the state is there in the next: a rebuild has put it right.
+    return answer(pack({ "stock_moved", skus }))
+  end
+  for i = 1, #lines do
     local sku = lines[i][1]
     local level = stock[sku]
     level[1], level[2] = level[1] + lines[i][2], level[2] + lines[i][3]
     stock_changed[sku] = level
-    skus[i], changes[i] = sku, lines[i][2]
   end
   local id, text, own_seq = base .. now_hex, event_lines(skus, changes), first_seq + events
-  write_record(base, ARRAY_4 .. pack("REPAIRED", now, own_seq, text), format("%d", WINDOW_MS))
+  write_record(base, ARRAY_5 .. pack("REPAIRED", now, own_seq, text, epoch), format("%d", WINDOW_MS))
   grows = true
   emit(ARRAY_8, "adjust", id, text, "ADJUSTMENT", command[4], "Reconciliation", command[5], command[6])
   answer(pack({ "ok", id, own_seq, text }))

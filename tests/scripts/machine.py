@@ -94,7 +94,7 @@ class Machine:
         if answer is None:
             raise Fenced
         now_ms, seq, results, self.due = _answer.decode(answer)
-        return [Reply(result[0], result[1:], now_ms, seq) for result in results]
+        return [Reply(result[0], result[1:], now_ms, seq, self.epoch) for result in results]
 
     def run(self, *commands: Command) -> list[Result]:
         """One batch."""
@@ -153,8 +153,13 @@ class Machine:
     def announce(self, event_type: str, data: str = "{}", *, base: str = "") -> Result:
         return self.one(Announce(base or self.base(), event_type, data, "worker"))
 
-    def repair(self, *lines: tuple[str, int, int], base: str = "") -> Result:
-        return self.one(Repair(base or self.base(), lines, "drift found", "drift-1", "admin"))
+    def repair(self, *lines: tuple[str, int, int], base: str = "", epoch: int = 0) -> Result:
+        return self.one(Repair(base or self.base(), lines, "drift found", "drift-1", "admin", epoch))
+
+    def begin_epoch(self, epoch: int) -> None:
+        """What a recovery does that finds everything in order."""
+        self.epoch = epoch
+        self.client.hset(self.keys.meta, mapping={"epoch": epoch, "seq": 0})
 
     def later(self, ms: int) -> None:
         assert self.clock_ms is not None

@@ -36,6 +36,17 @@ def test_repeated_it_is_one_event(machine: Machine) -> None:
     assert machine.dump() == before
 
 
+def test_repeated_in_a_later_epoch_it_names_the_one_of_its_event(machine: Machine) -> None:
+    base = machine.base()
+    first = machine.announce("stock.low", base=base)
+    machine.begin_epoch(2)
+
+    again = machine.announce("stock.low", base=base)
+
+    assert (first.first_epoch, again.epoch) == (1, 2)
+    assert (again.status, again.first_epoch, again.first_seq) == ("replayed", 1, first.first_seq)
+
+
 def test_in_one_batch_too(machine: Machine) -> None:
     base = machine.base()
     one = Announce(base, "stock.low", "{}", "worker")

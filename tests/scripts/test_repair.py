@@ -77,6 +77,34 @@ def test_repeated_it_is_done_once(shop: Machine) -> None:
     assert again.adjustment_id == first.adjustment_id == f"{base}{START_MS:012x}"
 
 
+def test_repeated_in_a_later_epoch_it_names_the_one_of_its_event(shop: Machine) -> None:
+    base = shop.base()
+    first = shop.repair(("A", 1, 0), base=base, epoch=1)
+    shop.begin_epoch(2)
+
+    again = unchanged(shop, "replayed", ("A", 1, 0), base=base)
+
+    assert (first.first_epoch, again.epoch) == (1, 2)
+    assert (again.first_epoch, again.first_seq) == (1, first.first_seq)
+
+
+def test_a_drift_of_another_life_is_not_repaired_in_this_one(shop: Machine) -> None:
+    """The rebuild between them has put it right already: taken back once more, it would be stock that never was."""
+    shop.begin_epoch(2)
+    before = shop.dump()
+
+    for epoch in (1, 3):
+        result = shop.repair(("A", 1, 0), ("B", 0, 0), epoch=epoch)
+        assert (result.status, result.skus) == ("stock_moved", ("A", "B"))
+
+    assert shop.dump() == before
+    assert shop.repair(("A", 1, 0), epoch=2).status == "ok"
+
+
+def test_unknown_sku_wins_over_stock_moved(shop: Machine) -> None:
+    assert shop.repair(("X", 1, 0), epoch=7).status == "unknown_sku"
+
+
 def test_its_event_is_counted_behind_those_of_the_batch_before_it(shop: Machine) -> None:
     shop.damage("A", 13, 4)
     before = int(shop.meta()["seq"])
@@ -131,7 +159,10 @@ def test_malformed(shop: Machine, lines: Any) -> None:
     base = shop.base()
     before = shop.dump()
 
-    assert shop.wild(["repair", base, lines, "why", "", "admin"], bases=[base]) == ["malformed"]
-    assert shop.wild(["repair", base, [["A", 1, 0]], "why", None, "admin"], bases=[base]) == ["malformed"]
-    assert shop.wild(["repair", "undeclared", [["A", 1, 0]], "why", "", "admin"], bases=[base]) == ["malformed"]
+    assert shop.wild(["repair", base, lines, "why", "", "admin", 0], bases=[base]) == ["malformed"]
+    assert shop.wild(["repair", base, [["A", 1, 0]], "why", None, "admin", 0], bases=[base]) == ["malformed"]
+    assert shop.wild(["repair", "undeclared", [["A", 1, 0]], "why", "", "admin", 0], bases=[base]) == ["malformed"]
+    for epoch in (-1, 1.5, "1", None):
+        command = ["repair", base, [["A", 1, 0]], "why", "", "admin", epoch]
+        assert shop.wild(command, bases=[base]) == ["malformed"]
     assert shop.dump() == before

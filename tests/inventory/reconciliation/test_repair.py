@@ -63,6 +63,29 @@ async def test_drift_is_repaired_while_its_skus_sell(store: Store) -> None:
     assert on_record(store, SKUS[4]) == [(5, *ADJUSTED), (-5, *ADJUSTED)]
 
 
+async def test_a_store_that_is_rebuilt_in_between_is_not_repaired_of_what_it_had(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.flushed()
+    store.drift(SKUS[1], on_hand=7)
+    real = drift_repairs.begin
+
+    async def begin(*arguments: Any) -> None:
+        await real(*arguments)
+        # The same moment's rebuild, as far as the engine meets it: the drift is gone, and another epoch has begun.
+        store.drift(SKUS[1], on_hand=-7)
+        store.client.hset(KEYS.meta, mapping={"epoch": 2, "seq": 0})
+        store.engine.admission.admit(2, store.engine.admission.run_id)
+
+    monkeypatch.setattr(drift_repairs, "begin", begin)
+
+    (done,) = await repair(store.inventory, **WHY)
+
+    assert (done.what, done.outcome) == (SKUS[1], "refused: stock_moved")
+    assert store.counters(SKUS[1]) == (100_000, 0)
+    assert store.rows("SELECT void FROM level_corrections") == [("stock_moved",)]
+
+
 async def test_a_sku_that_never_moved_is_repaired(store: Store) -> None:
     await store.flushed()
     store.drift(SKUS[1], on_hand=7)
