@@ -19,7 +19,7 @@ from typing import IO, Any, Final
 import xlsxwriter  # type: ignore[import-untyped]
 from msgspec import Struct
 
-from inventory.bulk.columns import FORMULA_STARTS
+from inventory.bulk.columns import FORMULA
 from inventory.export import ExportRow
 from inventory.ledger_export import LedgerRow
 from inventory.refusals import InvalidRequest
@@ -66,7 +66,7 @@ def csv_lines(rows: Sequence[Struct], layout: Layout = STOCK) -> bytes:
 
 def harmless(text: str) -> str:
     """The text with an apostrophe before it if a spreadsheet would take it for a formula."""
-    return f"'{text}" if text[:1] and text[0] in FORMULA_STARTS else text
+    return f"'{text}" if FORMULA.match(text) else text
 
 
 @asynccontextmanager

@@ -12,8 +12,9 @@ from inventory.bulk.sheets import Cell, Record
 from persistence.queries.imports import RowError
 
 MAX_NOTE: Final = 500
-FORMULA_STARTS: Final = "=+-@\t\r"
-"""What a spreadsheet takes for the start of a formula; the export puts an apostrophe in front of it."""
+FORMULA: Final = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+"""How text begins that a spreadsheet takes for a formula, some of them in wide letters too. The export puts an
+apostrophe in front of it; also of what has one already, so that taking one away gives the text back."""
 
 _WHOLE = re.compile(r"-?[0-9]+\Z")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -81,7 +82,7 @@ def text_of(cell: Cell, most: int) -> str:
     if not isinstance(cell, str):
         return str(whole_of(cell, "bad-text"))
     text = cell.strip(" ")
-    if text[:1] == "'" and text[1:2] and text[1] in FORMULA_STARTS:
+    if text[:1] == "'" and FORMULA.match(text, 1):
         text = text[1:]
     if _SURROGATE.search(text):
         raise CellError("bad-encoding", "This is not UTF-8; save the file as CSV UTF-8.")

@@ -62,8 +62,13 @@ def workbook_rows(file: BinaryIO, max_rows: int, max_columns: int) -> Iterator[t
                 sheet = workbook.get_sheet_by_index(0)
                 # Begins at the top of the sheet, whatever stands there.
                 yield from enumerate(sheet.iter_rows(), 1)
-        except (CalamineError, IndexError, ValueError) as error:
+        except (CalamineError, IndexError, ValueError, OverflowError) as error:
             raise UnsupportedFile(f"The workbook cannot be read: {type(error).__name__}.") from error
+        except BaseException as error:
+            # How a panic of calamine arrives: below BaseException, and of a class that cannot be imported.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise UnsupportedFile("The workbook cannot be read: it holds a value beyond all bounds.") from error
 
 
 def _copy_checked(file: BinaryIO, checked: Any, max_rows: int, max_columns: int) -> None:

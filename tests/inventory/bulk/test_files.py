@@ -13,8 +13,9 @@ import xlsxwriter
 
 from inventory.bulk.columns import CellError, number_of, text_of
 from inventory.bulk.sheets import Record, read_records
+from inventory.export_files import harmless
 from inventory.refusals import TooManyRows, UnsupportedFile
-from tests.inventory.bulk.workbooks import cell, row, sheet, workbook
+from tests.inventory.bulk.workbooks import MAIN, cell, row, sheet, workbook
 
 
 def rows(content: str | bytes, name: str = "stock.csv", max_rows: int = 100) -> list[Record]:
@@ -134,6 +135,20 @@ class TestWorkbooks:
         with pytest.raises(UnsupportedFile):
             rows(workbook(sheet(row(1, cell("A1", "1")), far)), "s.xlsx")
 
+    @pytest.mark.parametrize(
+        ("value", "code"),
+        [("-1e308", "yyyy-mm-dd"), *((value, "[h]:mm:ss") for value in ("1e300", "-1e308", "1e400", "inf"))],
+    )
+    def test_a_time_that_no_clock_shows(self, value: str, code: str) -> None:
+        styles = (
+            f'<styleSheet xmlns="{MAIN}"><numFmts><numFmt numFmtId="164" formatCode="{code}"/></numFmts>'
+            '<cellXfs><xf numFmtId="164"/></cellXfs></styleSheet>'
+        )
+        content = workbook(sheet(row(1, f'<c r="A1" s="0"><v>{value}</v></c>')), {"xl/styles.xml": styles})
+        with pytest.raises(UnsupportedFile) as refused:
+            rows(content, "stock.xlsx")
+        assert "cannot be read" in refused.value.detail
+
     def test_a_row_of_cells_without_an_end(self) -> None:
         many = "<row>" + "<c><v>1</v></c>" * 200_000 + "</row>"
         far = row(1_000_000, cell("A1000000", "1"))
@@ -243,6 +258,15 @@ def test_numbers_out_of_bounds(given: Any, least: int, code: str) -> None:
     with pytest.raises(CellError) as refused:
         number_of(given, least, 10**9)
     assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    "text", ["=1", "'=1", "''=1", "-A", "'", "''", "'plain", "\uff1d1+1", "'\uff20x", "'90s mug", "a"]
+)
+def test_text_comes_back_from_an_export_as_it_was(text: str) -> None:
+    written = harmless(text)
+    assert text_of(written, 64) == text
+    assert written[0] not in "=+-@\uff1d\uff0b\uff0d\uff20"
 
 
 def test_text_as_an_export_writes_it() -> None:

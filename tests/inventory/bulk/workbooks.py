@@ -7,7 +7,7 @@ import struct
 import zipfile
 from collections.abc import Mapping
 
-_MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _RELATION = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _RELATIONS = "http://schemas.openxmlformats.org/package/2006/relationships"
 _TYPES = "application/vnd.openxmlformats-officedocument.spreadsheetml"
@@ -27,7 +27,7 @@ _PARTS = {
         f'<Relationship Id="rId1" Type="{_RELATION}/officeDocument" Target="xl/workbook.xml"/></Relationships>'
     ),
     "xl/workbook.xml": (
-        f'<workbook xmlns="{_MAIN}" xmlns:r="{_RELATION}">'
+        f'<workbook xmlns="{MAIN}" xmlns:r="{_RELATION}">'
         '<sheets><sheet name="S" sheetId="1" r:id="rId1"/></sheets></workbook>'
     ),
     "xl/_rels/workbook.xml.rels": (
@@ -53,7 +53,7 @@ def workbook(
 
 def sheet(*rows: str) -> str:
     """A sheet of these rows."""
-    return f'<worksheet xmlns="{_MAIN}"><sheetData>{"".join(rows)}</sheetData></worksheet>'
+    return f'<worksheet xmlns="{MAIN}"><sheetData>{"".join(rows)}</sheetData></worksheet>'
 
 
 def row(number: int, *cells: str) -> str:
