@@ -5,31 +5,30 @@ what the client was told is what there is.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pytest
-from anyio.from_thread import start_blocking_portal
 
 from holdfast_client import NotConnected, Retries
-from tests.checkers.cutting_proxy import CuttingProxy
 from tests.client.conftest import Shop
 from tests.client.driving import QUICK, open_client
 from tests.http.running import KEYS
+from tests.link_proxy import Cut, LinkProxy, in_a_thread, now_and_then
 
 ROUNDS = 25
 
 
 @contextmanager
-def cutting(url: str, seed: int, every: int) -> Iterator[CuttingProxy]:
-    """A proxy before the service, on a loop of its own."""
+def cutting(url: str, seed: int, every: int) -> Iterator[tuple[str, Counter[Cut]]]:
+    """The address of a proxy before the service, and what it has cut so far."""
     host, port = url.removeprefix("http://").split(":")
-    with start_blocking_portal() as portal:
-        proxy = CuttingProxy((host, int(port)), None, seed, every, marker=b" HTTP/1.1\r\n")
-        with portal.wrap_async_context_manager(proxy):
-            yield proxy
+    proxy = LinkProxy((host, int(port)), cuts_at=now_and_then(seed, every, b" HTTP/1.1\r\n"))
+    with in_a_thread(proxy) as own_port:
+        yield f"http://127.0.0.1:{own_port}", proxy.cuts
 
 
 @pytest.fixture
@@ -43,8 +42,8 @@ def test_every_sale_once_and_every_answer_true(shop: Shop, seed: int) -> None:
     sku = shop.sku(ROUNDS * 2)
     sold: list[str] = []
     with (
-        cutting(shop.url, seed, every=3) as proxy,
-        open_client(shop.kind, f"http://127.0.0.1:{proxy.port}", KEYS["storefront"], retries=QUICK) as client,
+        cutting(shop.url, seed, every=3) as (url, cuts),
+        open_client(shop.kind, url, KEYS["storefront"], retries=QUICK) as client,
     ):
         for number in range(ROUNDS):
             held = client.reserve(sku, 1, customer_id=f"c-{number}")
@@ -52,7 +51,7 @@ def test_every_sale_once_and_every_answer_true(shop: Shop, seed: int) -> None:
             sold.append(client.confirm(held.id, f"o-{sku}-{number}").id)
             other = client.reserve({sku: 1}, customer_id=f"c-{number}")
             assert client.release(other.id).status == "CANCELLED"
-    assert min(proxy.cuts.values()) > 1, "the proxy cut too little to prove anything"
+    assert min(cuts.values()) > 1, "the proxy cut too little to prove anything"
     # Each acknowledged sale is there once, and nothing that nobody was told of is held or sold.
     assert shop.level(sku) == (ROUNDS, 0)
     assert len(set(sold)) == ROUNDS
@@ -65,15 +64,15 @@ def test_every_sale_once_and_every_answer_true(shop: Shop, seed: int) -> None:
 def test_every_change_of_stock_once(cold_shop: Shop, seed: int) -> None:
     sku = cold_shop.sku(0)
     with (
-        cutting(cold_shop.url, seed, every=3) as proxy,
-        open_client(cold_shop.kind, f"http://127.0.0.1:{proxy.port}", KEYS["operator"], retries=QUICK) as client,
+        cutting(cold_shop.url, seed, every=3) as (url, cuts),
+        open_client(cold_shop.kind, url, KEYS["operator"], retries=QUICK) as client,
     ):
         told = [client.adjust(sku, "receive", 1, reason="delivery").new_stock for _ in range(15)]
         file = f"sku,quantity\n{sku},5\n".encode()
         preview = client.upload_stock(file, mode="add", reason="by file")
         assert client.apply_import(preview.id).status == "APPLIED"
         assert len(list(client.list_transactions(sku, page_size=1))) == 16
-    assert sum(proxy.cuts.values()) > 3
+    assert cuts.total() > 3
     assert told == list(range(1, 16))
     assert cold_shop.level(sku) == (20, 0)
 
@@ -81,8 +80,8 @@ def test_every_change_of_stock_once(cold_shop: Shop, seed: int) -> None:
 def test_decisions_orders_and_keys_once(cold_shop: Shop, seed: int) -> None:
     sku, operator = cold_shop.sku(100), cold_shop.as_("operator")
     with (
-        cutting(cold_shop.url, seed, every=2) as proxy,
-        open_client(cold_shop.kind, f"http://127.0.0.1:{proxy.port}", KEYS["admin"], retries=QUICK) as client,
+        cutting(cold_shop.url, seed, every=2) as (url, cuts),
+        open_client(cold_shop.kind, url, KEYS["admin"], retries=QUICK) as client,
     ):
         for number in range(4):
             waiting = operator.adjust(sku, "receive", 2000, reason="container")
@@ -101,16 +100,16 @@ def test_decisions_orders_and_keys_once(cold_shop: Shop, seed: int) -> None:
             made = cold_shop.admin.create_key("for a moment", "auditor")
             client.revoke_key(made.id)
             client.put_product(sku, f"Name {number}", safety_stock=number)
-    print(f"cuts {proxy.cuts}")
-    assert min(proxy.cuts.values()) > 1, "the proxy cut too little to prove anything"
+    print(f"cuts {cuts}")
+    assert min(cuts.values()) > 1, "the proxy cut too little to prove anything"
     assert cold_shop.level(sku) == (100 + 4 * 2000 - 4, 0)
 
 
 def test_a_stream_of_events_misses_nothing_and_repeats_nothing(cold_shop: Shop, seed: int) -> None:
     sku = cold_shop.sku(0)
     with (
-        cutting(cold_shop.url, seed, every=2) as proxy,
-        open_client(cold_shop.kind, f"http://127.0.0.1:{proxy.port}", KEYS["auditor"], retries=QUICK) as client,
+        cutting(cold_shop.url, seed, every=2) as (url, _),
+        open_client(cold_shop.kind, url, KEYS["auditor"], retries=QUICK) as client,
     ):
         first = cold_shop.admin.adjust(sku, "receive", 1, reason="delivery")
         for _ in range(9):

@@ -13,8 +13,8 @@ import pytest
 from engine import Engine, EngineSettings, InvalidCommand, OutcomeUnknown, Reserve, Unavailable, Unreplicated
 from engine.identity import fingerprint
 from tests.engine.calls import KEYS, holding, stock
+from tests.link_proxy import LinkProxy
 from tests.replica_pair import ReplicaPair
-from tests.torture.proxy import LinkProxy
 
 SHORT_MS = 50
 """A wait that is meant to fail."""
@@ -218,7 +218,7 @@ async def test_a_failover_behind_a_black_holed_link(
 ) -> None:
     """Nothing acknowledged as replicated is lost; at level journal something is, or this would prove nothing."""
     pair = ReplicaPair(server_folder)
-    proxy = LinkProxy("replica", server_folder / "unused", pair.primary.socket_path)
+    proxy = LinkProxy(pair.primary.socket_path)
     port = await proxy.start_tcp()
     try:
         await asyncio.to_thread(pair.follow, port)

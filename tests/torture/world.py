@@ -39,8 +39,8 @@ from runtime.server_binaries import redis_program
 from runtime.settings import PREFIX, Settings, environment_of
 from runtime.store import open_store
 from runtime.wire import RequestMaker, Wire, WireAnswer, parse_origin
+from tests.link_proxy import LinkProxy
 from tests.runtime.up_process import descendants
-from tests.torture.proxy import LinkProxy
 from tests.torture.shims import NoCompiler, Shims
 
 Level = Literal["journal", "fsync", "replicated", "ledger"]
@@ -50,6 +50,8 @@ START_S: Final = 300.0
 SETTLE_S: Final = 240.0
 """Within this long after a fault everything must serve again, on a machine that may be very busy."""
 REDIS_DISK: Final = "96m"
+PGSQL: Final = ".s.PGSQL.5432"
+"""The name that Postgres and its clients give a socket."""
 ASK_S: Final = 10.0
 REDIS_OPTIONS: Final = ("auto-aof-rewrite-min-size 16mb", "repl-diskless-sync-delay 0")
 
@@ -199,11 +201,9 @@ class World:
         for side in ("api", "worker"):
             folder = self.folder / f"links-{side}"
             folder.mkdir(mode=0o755)
-            redis_proxy = LinkProxy(f"{side}-redis", folder / "redis.sock", self.redis.socket_path)
-            server = self.postgres.socket_folder / ".s.PGSQL.5432"
-            postgres_proxy = LinkProxy(f"{side}-postgres", folder / ".s.PGSQL.5432", server)
-            for proxy in (redis_proxy, postgres_proxy):
-                await proxy.start()
+            for kind, server in (("redis", self.redis.socket_path), ("postgres", self.postgres.socket_folder / PGSQL)):
+                proxy = LinkProxy(server, f"{side}-{kind}")
+                await proxy.start(folder / ("redis.sock" if kind == "redis" else PGSQL))
                 self.proxies[proxy.name] = proxy
 
     def _settings(self, keys: BootstrapKeys, redis_url: str, database_url: str) -> Settings:
@@ -297,7 +297,7 @@ class World:
         """
         if "replica" in self.children:
             return self.proxies["replica-redis"]
-        proxy = LinkProxy("replica-redis", self.folder / "unused", self.redis.socket_path)
+        proxy = LinkProxy(self.redis.socket_path, "replica-redis")
         port = await proxy.start_tcp()
         self.proxies["replica-redis"] = proxy
         self._replicas += 1
@@ -430,12 +430,12 @@ class World:
                 raise NotSettled(f"not within {timeout_s:g} s: {what()}")
             await asyncio.sleep(0.01)
 
-    def life_of(self, name: str, least_age_s: float) -> int:
-        """Process id of what runs under this name, 0 unless it has run for at least so long."""
+    def life_of(self, name: str) -> tuple[int, float] | None:
+        """Process id and age in seconds of what runs under this name; None while nothing does."""
         child = self.children.get(name)
-        if child is None or child.state != "running" or child.pid is None or _age_s(child.pid) < least_age_s:
-            return 0
-        return child.pid
+        if child is None or child.state != "running" or child.pid is None:
+            return None
+        return child.pid, _age_s(child.pid)
 
     def memory_kb(self) -> dict[str, int]:
         """Resident memory of each process, its children left out."""

@@ -7,16 +7,16 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import pytest
 
 from persistence import ledger_writer
 from persistence.migrate import upgrade
+from tests.link_proxy import Cut, LinkProxy, in_a_thread
 from tests.waiting import wait_until
 from tests.worker.conftest import QUICK, Rows, RunningFlusher
-from tests.worker.cut_proxy import CutProxy
 from tests.worker.handmade_journal import KEYS, HandmadeJournal
 from worker.failpoints import STEPS
 from worker.flusher import FlusherSettings
@@ -142,30 +142,31 @@ def test_a_zombie_wakes_up_behind_another(
     flushed()
 
 
-@pytest.mark.parametrize("how", ["before", "after"])
+@pytest.mark.parametrize("how", get_args(Cut))
 def test_connection_cut_at_commit(
-    how: Any,
+    how: Cut,
     journal: HandmadeJournal,
     start_flusher: Start,
     flushed: Callable[[], None],
     database_url: str,
     postgres_server: Any,
 ) -> None:
-    proxy = CutProxy(next(postgres_server.socket_folder.glob(".s.PGSQL.*[0-9]")))
-    parts = urlsplit(database_url)
-    running = start_flusher(
-        database_url=f"postgresql://{parts.username}@127.0.0.1:{proxy.port}{parts.path}?sslmode=disable&gssencmode=disable"
-    )
-    busy(journal, 3)
-    flushed()
-    for cuts in (1, 2, 3):
-        proxy.cut = how
+    proxy = LinkProxy(next(postgres_server.socket_folder.glob(".s.PGSQL.*[0-9]")))
+    proxy.cut_word = b"COMMIT"
+    with in_a_thread(proxy) as port:
+        parts = urlsplit(database_url)
+        running = start_flusher(
+            database_url=f"postgresql://{parts.username}@127.0.0.1:{port}{parts.path}?sslmode=disable&gssencmode=disable"
+        )
         busy(journal, 3)
-        wait_until(lambda n=cuts: proxy.cuts == n)
         flushed()
-    assert running.status.failures >= 1
-    running.stop()
-    proxy.close()
+        for cuts in (1, 2, 3):
+            proxy.cut_next = how
+            busy(journal, 3)
+            wait_until(lambda n=cuts: proxy.cuts[how] == n)
+            flushed()
+        assert running.status.failures >= 1
+        running.stop()
 
 
 def test_redis_and_postgres_come_and_go(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from tests.link_proxy import Cut, LinkProxy
 from tests.torture.faults.fault import Scene, fault
-from tests.torture.proxy import Cut, LinkProxy
 
 ENOUGH_S = 1.0
 """A cut waits this long for something to cut."""
@@ -17,7 +17,7 @@ def _link(scene: Scene, server: str) -> LinkProxy:
 
 
 async def _cut(scene: Scene, proxy: LinkProxy, how: Cut, word: bytes, times: int) -> None:
-    before = proxy.cuts
+    before = proxy.cuts.total()
     for _ in range(times):
         proxy.cut_word, proxy.cut_next = word, how
         waited = 0.0
@@ -25,7 +25,7 @@ async def _cut(scene: Scene, proxy: LinkProxy, how: Cut, word: bytes, times: int
             await asyncio.sleep(0.005)
             waited += 0.005
         proxy.cut_next = None
-    scene.tell(f"{proxy.name}: {proxy.cuts - before} cuts {how} {word.decode()}".rstrip())
+    scene.tell(f"{proxy.name}: {proxy.cuts.total() - before} cuts {how} {word.decode()}".rstrip())
 
 
 def _register(server: str) -> None:
