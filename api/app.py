@@ -110,7 +110,7 @@ class Application:
         self.pulse = api_pulse(services, self.metrics, self._open_connections, lambda: self.feed.readers)
         self.cold = _cold_app(services, self.metrics, self.pulse, self.hot.close)
         self.cold.state.feed = self.feed
-        self.cold.state.readiness = ReadinessCheck(services.inventory)
+        self.cold.state.readiness = ReadinessCheck(services.inventory, services.settings.replicas)
         self.cold.state.fleet = FleetReader(services.inventory, self.cold.state.readiness)
         self.cold.state.scrape = Scrape(services, self.metrics, self.cold.state.fleet)
         self.cold.state.limiter = self.limiter

@@ -397,6 +397,7 @@ EXAMPLES: Final[dict[str, Any]] = {
         "ledger": "ok",
         "back_pressure": "ok",
         "memory": "ok",
+        "replicas": "ok",
         "obstacles": [],
         "degraded": [],
     },

@@ -154,6 +154,7 @@ def _readiness(readiness: Readiness) -> Iterator[Metric]:
         "ledger",
         "back_pressure",
         "memory",
+        "replicas",
     ):
         parts.add_metric([part], float(getattr(readiness, part) == OK))
     yield parts

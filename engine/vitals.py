@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from engine.keys import PartitionKeys
 
 _SECTIONS: Final = ("server", "clients", "memory", "persistence", "replication", "commandstats")
+REPLICA_SILENT_S: Final = 10
+"""As Redis itself counts for `min-replicas-to-write`: a replica is heard of each second."""
 _SCRIPT_COMMANDS: Final = ("cmdstat_evalsha", "cmdstat_eval")
 
 
@@ -50,6 +52,8 @@ class Vitals(Struct, frozen=True, kw_only=True):
     """False after a write to the append-only file failed."""
     role: str
     """`master` takes writes."""
+    replicas: int = 0
+    """Those that follow it: connected, and heard of within the last REPLICA_SILENT_S."""
     clients: int
     script_calls: int
     script_seconds: float
@@ -94,10 +98,18 @@ async def look(redis: Redis, keys: PartitionKeys, *, soon_ms: int, flushed_to: s
         aof_enabled=bool(int(info.get("aof_enabled", 0))),
         aof_write_ok=_text(info.get("aof_last_write_status", "ok")) == "ok",
         role=_text(info.get("role")),
+        replicas=sum(_follows(info.get(f"slave{number}")) for number in range(int(info.get("connected_slaves", 0)))),
         clients=int(info.get("connected_clients", 0)),
         script_calls=sum(int(_stats(info, name).get("calls", 0)) for name in _SCRIPT_COMMANDS),
         script_seconds=sum(float(_stats(info, name).get("usec", 0)) for name in _SCRIPT_COMMANDS) / 1e6,
     )
+
+
+def _follows(replica: Any) -> bool:
+    """Of one line that INFO tells of a replica, whether it is up to date but for a moment."""
+    if not isinstance(replica, dict):
+        return False
+    return replica.get("state") == "online" and int(replica.get("lag", 0)) <= REPLICA_SILENT_S
 
 
 def _stats(info: dict[str, Any], name: str) -> dict[str, Any]:

@@ -55,6 +55,8 @@ class Readiness(Struct, frozen=True, kw_only=True):
     """New holds are taken."""
     memory: str
     """Of Redis: not near its limit."""
+    replicas: str = OK
+    """As many follow Redis as durability `replicated` waits for."""
     epoch: int
     journal_lag_events: int | None
     redis_silent: bool = False
@@ -70,7 +72,7 @@ class Readiness(Struct, frozen=True, kw_only=True):
     @property
     def degraded(self) -> dict[str, str]:
         """What somebody should look at although requests are served."""
-        return self._wrong("worker", "sweeper", "ledger", "back_pressure", "memory")
+        return self._wrong("worker", "sweeper", "ledger", "back_pressure", "memory", "replicas")
 
     @property
     def ready(self) -> bool:
@@ -94,8 +96,10 @@ class _PostgresView(Struct):
 class ReadinessCheck:
     """Use one for each process; `look` may be called as often as anybody likes."""
 
-    def __init__(self, inventory: Inventory) -> None:
+    def __init__(self, inventory: Inventory, replicas: int = 0) -> None:
+        """`replicas`: how many durability `replicated` waits for; 0: nobody can ask for it."""
         self._inventory = inventory
+        self._replicas = replicas
         self._redis = BoundedLook(self._ask_redis)
         self._postgres = BoundedLook(self._ask_postgres)
         self._stream_id = ""
@@ -129,6 +133,7 @@ class ReadinessCheck:
             ledger=_ledger_trouble(vitals, worker, lag),
             back_pressure="the journal is full: new holds are refused" if engine.admission.journal_full else OK,
             memory=_memory_trouble(vitals),
+            replicas=_replica_trouble(vitals, self._replicas),
             epoch=engine.epoch,
             journal_lag_events=lag,
             redis_silent=isinstance(redis, NoAnswer),
@@ -228,6 +233,14 @@ def _ledger_trouble(vitals: Vitals | None, worker: ProcessPulse | None, lag: int
     elif worker is not None and worker.flusher is not None:
         age_ms = worker.flusher.lag_ms
     return f"{age_ms / 1000:.0f} s behind the journal" if age_ms > LEDGER_LATE_MS else OK
+
+
+def _replica_trouble(vitals: Vitals | None, wanted: int) -> str:
+    if vitals is None:
+        return _UNKNOWN if wanted else OK
+    if vitals.replicas >= wanted:
+        return OK
+    return f"{vitals.replicas} of {wanted} follow: durability `replicated` answers nobody"
 
 
 def _memory_trouble(vitals: Vitals | None) -> str:

@@ -14,7 +14,7 @@ from inventory.readiness import OK
 if TYPE_CHECKING:
     from inventory.pulse.fleet import Fleet
 
-PARTS: Final = ("redis", "postgres", "flusher", "sweeper", "worker", "ledger", "back_pressure", "memory")
+PARTS: Final = ("redis", "postgres", "flusher", "sweeper", "worker", "ledger", "back_pressure", "memory", "replicas")
 """Of the service, as readiness names them, in the order in which people ask."""
 
 

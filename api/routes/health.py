@@ -49,6 +49,7 @@ async def readyz(request: Request) -> Response:
         ledger=found.ledger,
         back_pressure=found.back_pressure,
         memory=found.memory,
+        replicas=found.replicas,
         obstacles=list(found.obstacles),
         degraded=list(found.degraded),
     )

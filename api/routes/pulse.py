@@ -18,6 +18,7 @@ router = APIRouter(prefix="/inventory", tags=["running it"])
 MOST_LOST: Final = 50
 PARTS: Final = (
     "redis", "postgres", "flusher", "configuration", "worker", "sweeper", "ledger", "back_pressure", "memory",
+    "replicas",
 )  # fmt: skip
 
 

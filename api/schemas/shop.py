@@ -317,6 +317,7 @@ class ReadinessView(Struct, frozen=True):
     ledger: str
     back_pressure: str
     memory: str
+    replicas: str
     obstacles: list[str]
     """Parts that keep requests from being served; empty when ready."""
     degraded: list[str]

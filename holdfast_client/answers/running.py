@@ -197,6 +197,7 @@ class Readiness(Struct, frozen=True):
     ledger: str = "ok"
     back_pressure: str = "ok"
     memory: str = "ok"
+    replicas: str = "ok"
     obstacles: list[str] = []
     """Parts that keep requests from being served."""
     degraded: list[str] = []

@@ -167,3 +167,22 @@ def test_what_a_deployment_cannot_give_is_refused_and_changes_nothing(
         # There is no replica behind the service of this test.
         assert answer.status_code == (503 if value == "replicated" else 200), value
     shop.close()
+
+
+def test_readiness_tells_how_many_replicas_are_missing(
+    make_service: MakeService, pair: ReplicaPair, shop_on: Callable[[RunningService], Shop]
+) -> None:
+    shop = shop_on(with_replica(make_service, pair, "replicated"))
+
+    def told() -> dict[str, Any]:
+        answer = shop.as_("nobody").get("/readyz")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    # The primary counts one in once it has been heard of, a moment behind its first acknowledgement.
+    wait_until(lambda: told()["replicas"] == "ok", what="the replica to be counted")
+    pair.promote()
+    wait_until(lambda: told()["replicas"] != "ok", what="the primary to miss it")
+
+    assert told()["replicas"] == "0 of 1 follow: durability `replicated` answers nobody"
+    assert "replicas" in told()["degraded"]

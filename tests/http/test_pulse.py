@@ -222,7 +222,18 @@ def test_quantiles_are_the_upper_bounds_of_their_buckets() -> None:
 
 def test_without_a_board_everything_is_unknown_and_nothing_guessed() -> None:
     parts = dict.fromkeys(
-        ("redis", "postgres", "flusher", "configuration", "worker", "sweeper", "ledger", "back_pressure", "memory"),
+        (
+            "redis",
+            "postgres",
+            "flusher",
+            "configuration",
+            "worker",
+            "sweeper",
+            "ledger",
+            "back_pressure",
+            "memory",
+            "replicas",
+        ),
         "unknown",
     )
     fleet = put_together(None, None, Readiness(epoch=1, journal_lag_events=None, **parts), (0, 0))

@@ -105,7 +105,7 @@ WHOLE: dict[str, tuple[list[Any], dict[int, tuple[Any, ...]]]] = {
         {1: NO_BASE, 2: (*NO_TEXT, ""), 3: NO_TEXT, 4: NO_TEXT},
     ),
     "repair": (
-        ["repair", FRESH, [["A", 1, 0], ["B", 1, 0]], "why", "drift-1", "admin"],
+        ["repair", FRESH, [["A", 1, 0], ["B", 1, 0]], "why", "drift-1", "admin", 1],
         {
             1: NO_BASE,
             2: (
@@ -128,6 +128,7 @@ WHOLE: dict[str, tuple[list[Any], dict[int, tuple[Any, ...]]]] = {
             3: NO_TEXT,
             4: NO_TEXT,
             5: NO_TEXT,
+            6: (*NO_NUMBER, -1, 2**53 + 2),
         },
     ),
 }
