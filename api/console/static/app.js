@@ -33,6 +33,16 @@ export function tell(message, bad = false) {
   setTimeout(() => toast.remove(), bad ? 9000 : 5000);
 }
 
+/** To the page that a form leads to, which tells what the form came to. */
+export function leadOn({ to, message }) {
+  try {
+    sessionStorage.setItem("holdfast-told", message);
+  } catch {
+    // A browser that keeps nothing: the page itself shows what came of it.
+  }
+  location.href = to;
+}
+
 // What the form on the page before came to, when it led here.
 try {
   const told = sessionStorage.getItem("holdfast-told");
@@ -152,12 +162,7 @@ async function send(form, button) {
   form.querySelector(".form-error")?.remove();
   for (const field of document.querySelectorAll('input[name="once"]')) field.value = done.once;
   if (form.dataset.inline === "go") {
-    try {
-      sessionStorage.setItem("holdfast-told", done.message);
-    } catch {
-      // A browser that keeps nothing: the page itself shows what came of it.
-    }
-    location.href = done.to;
+    leadOn(done);
     return;
   }
   form.reset();

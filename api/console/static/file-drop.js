@@ -1,5 +1,7 @@
 // A file dragged onto the form is its file; it is sent in the background, so that a refusal takes nothing away.
 
+import { leadOn } from "./app.js";
+
 for (const form of document.querySelectorAll("[data-file-drop]")) {
   const field = form.querySelector('input[type="file"]');
   const name = form.querySelector("[data-file-name]");
@@ -57,7 +59,7 @@ for (const form of document.querySelectorAll("[data-file-drop]")) {
         headers: { accept: "application/json" },
       });
       const told = await answer.json();
-      if (answer.ok) location.href = told.to;
+      if (answer.ok) leadOn(told);
       else refuse(told.detail ?? told.title);
     } catch {
       refuse("The service did not answer, or took no file of this size. Sending it again is safe.");
