@@ -1,4 +1,7 @@
-"""The console while Redis or Postgres is away: it says so, changes nothing, and goes on without a new sign-in."""
+"""The console while Redis or Postgres is away: it says so, changes nothing, and goes on without a new sign-in.
+
+So does a browser whose page was open all the while.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,16 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from playwright.sync_api import expect
 
 from api.console.live import Tick
 from persistence.migrate import upgrade
 from runtime.embedded_postgres import EmbeddedPostgres
 from runtime.embedded_redis import EmbeddedRedis
+from tests.console.browser import BrowserThread
 from tests.console.form_client import FormClient
 from tests.console.stocked import Stocked
+from tests.console.visitors import Visitors
 from tests.console.worked_service import WorkedService
 from tests.http.running import KEYS
 
@@ -92,4 +98,43 @@ def test_away_and_back(servers: Any, wait_until: Any) -> None:
     assert level.on_hand == 15
     for one in (client, stranger):
         one.http.close()
+    shop.close()
+
+
+def test_a_page_that_is_open_tells_of_it_and_heals(servers: Any, browser: BrowserThread) -> None:
+    _, postgres, service = servers
+    shop = Stocked(service.address("protocol"), KEYS)
+    sku = shop.product(stock=10)
+    visitors = Visitors(browser.browser, service.address("protocol"))
+    overview = visitors.visit("operator", "/console", expected=("503",))
+    health = overview.locator('[data-part="postgres"] [data-tag]')
+    product = visitors.visit("operator", f"/console/products/{sku}", expected=("503",))
+    elsewhere = visitors.visit("operator", expected=("503",))
+    expect(health).to_have_text("Well")
+    for page in (overview, product):
+        page.evaluate("window.stayed = true")
+    form = product.locator("#change-form")
+    form.get_by_label("Units").fill("5")
+    form.get_by_label("Reason").fill("delivery of the morning")
+
+    postgres.kill()
+    expect(health).to_have_text("Trouble")
+    expect(overview.locator('[data-part="postgres"] [data-said]')).not_to_be_empty()
+    form.get_by_role("button", name="Book it").click()
+    expect(product.locator(".form-error")).to_be_visible()
+    expect(form.get_by_label("Reason")).to_have_value("delivery of the morning")
+    elsewhere.goto("/console/stock")
+    expect(elsewhere.get_by_role("link", name="Try again")).to_be_visible()
+
+    postgres.start()
+    expect(health).to_have_text("Well")
+    while elsewhere.get_by_role("link", name="Try again").count():
+        elsewhere.get_by_role("link", name="Try again").click()
+    expect(elsewhere.get_by_role("heading", level=1)).to_have_text("Stock")
+    form.get_by_role("button", name="Book it").click()
+    expect(product.locator(".figures [data-of=on_hand]")).to_have_text("15")
+    expect(product.locator("#movements")).to_contain_text("delivery of the morning")
+    for page in (overview, product):
+        assert page.evaluate("window.stayed"), "nothing was loaded anew"
+    assert not visitors.leave()
     shop.close()
