@@ -246,17 +246,12 @@ class Engine:
         does not take the command back: it may already be in a batch.
         """
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-
-        def on_reply(_: Command, reply: Reply | Unavailable | InvalidCommand) -> None:
-            if future.done():
-                return
-            if isinstance(reply, Reply):
-                future.set_result(reply)
-            else:
-                future.set_exception(reply)
-
-        (self.submit_replicated if replicated else self.submit)(command, on_reply)
-        return decode_reply(command, await future)
+        (self.submit_replicated if replicated else self.submit)(command, partial(_settle, future))
+        try:
+            return decode_reply(command, await future)
+        finally:
+            # As in Link.call: an error and a frame that hold each other stay until the garbage collector comes.
+            del future
 
     async def apply(self, commands: Sequence[Command]) -> list[Result]:
         """Run many commands, in as few batches as the limits allow; results in order.
@@ -448,3 +443,12 @@ def level_of(sku: bytes, value: bytes) -> StockLevel | None:
         return None
     on_hand, reserved, safety_stock, threshold, active = map(int, parts)
     return StockLevel(sku.decode(errors="replace"), on_hand, reserved, safety_stock, threshold, active == 1)
+
+
+def _settle(future: asyncio.Future[Reply], _: Command, reply: Reply | Unavailable | InvalidCommand) -> None:
+    if future.done():
+        return
+    if isinstance(reply, Reply):
+        future.set_result(reply)
+    else:
+        future.set_exception(reply)

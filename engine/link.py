@@ -11,6 +11,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -128,21 +129,28 @@ class Link(asyncio.Protocol):
     async def call(self, *parts: bytes) -> Any:
         """Send one command and wait for its reply; raises what Redis or the socket raised."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-        def on_reply(reply: Any) -> None:
-            if not future.done():
-                future.set_result(reply)
-
-        self.send(encode(parts), on_reply)
-        reply = await future
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
+        self.send(encode(parts), partial(_settle, future))
+        try:
+            return await future
+        finally:
+            # An error holds the frames it came through. If one of them held the error too, through its future, neither
+            # would go before the garbage collector comes, and this link and its buffers would wait with them.
+            del future
 
     def close(self) -> None:
         """Close the socket; waiting callbacks get ConnectionError."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def _settle(future: asyncio.Future[Any], reply: Any) -> None:
+    if future.done():
+        return
+    if isinstance(reply, Exception):
+        future.set_exception(reply)
+        future.exception()  # a caller that was cancelled meanwhile never asks, and nobody need be told of that
+    else:
+        future.set_result(reply)
 
 
 def run_id_in(info: bytes) -> str:

@@ -172,13 +172,13 @@ class Hot:
 
     def fail(self, exchange: Exchange, error: Exception) -> None:
         """Answer with the problem that an exception stands for; what nobody foresaw is logged and answered 500."""
-        if isinstance(error, Problem):
-            exchange.refuse(error)
-            return
-        problem = problems.of_exception(error)
-        if problem.kind.status == 500:
+        problem = error if isinstance(error, Problem) else problems.of_exception(error)
+        if problem is not error and problem.kind.status == 500:
             self.log_failure(exchange, error)
         exchange.refuse(problem)
+        # It has come through frames that hold it, as the reply of a batch: in that circle the request, and every other
+        # that the same lost connection failed, would stay until the garbage collector comes.
+        error.__traceback__ = None
 
     def log_failure(self, exchange: Exchange, error: Exception) -> None:
         """Put what nobody foresaw into the log, under the request's id."""
