@@ -12,7 +12,7 @@ TEST_PROCESSES ?= 4
 ARGS ?=
 # How many faults `make torture` runs, and how long `make soak` lasts.
 RUNS ?= 60
-MINUTES ?= 10
+MINUTES ?= 30
 # How many interrupted recoveries `make recovery` plays.
 ROUNDS ?= 300
 # Where `make docs` builds the site.
@@ -76,7 +76,7 @@ model: $(STAMP) ## the engine against a plain model in Python, STEPS=2000000 ran
 torture: $(STAMP) ## faults against real services, each judged; RUNS=1200 for a long one, ARGS="--list" for the list
 	$(BIN)/python -m tests.torture --runs $(RUNS) $(ARGS)
 
-soak: $(STAMP) ## one service under load, a fault every 20 s, for MINUTES=10: promises kept, memory flat
+soak: $(STAMP) ## one service under load, a fault every 20 s, for MINUTES=30: promises kept, memory flat
 	$(BIN)/python -m tests.torture.soak --minutes $(MINUTES) $(ARGS)
 
 promise: $(STAMP) ## run the tests that a promise stands on: NAME=never-oversold; without NAME, list them
