@@ -11,10 +11,10 @@ from typing import Final
 
 from msgspec import Struct, field
 
-WARM_UP_S: Final = 480.0
+WARM_UP_S: Final = 600.0
 """Of a process's own life. What is remembered for a while (the windows of the soak's settings, lost demand by SKU) is
-full before; last comes what a fault leaves to the garbage collector, which the API only runs once 20,000 objects wait
-(runtime/wiring.py): seven minutes of faults. Up to then memory rises with each of them, and comes to an end there."""
+full then, and the garbage collector has come, which the API only calls once 20,000 objects wait (runtime/wiring.py):
+seven minutes of faults. Up to then memory rises with each of them, and comes to an end there."""
 JUDGED_S: Final = 600.0
 """Behind the warm-up, at least: each half of it then holds about one turn of the collector."""
 LEAST_AGE_S: Final = WARM_UP_S + JUDGED_S
