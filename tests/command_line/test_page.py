@@ -70,6 +70,7 @@ def test_every_command_of_the_page_runs(
         result = holdfast(*words, key="manager" if words[0] == "adjust" else "admin")
         allowed = {0, 1} if words == ["jobs"] else {0}
         assert result.exit_code in allowed, f"{line}\n{result.output}"
+        assert words != ["jobs"] or "every 15 min" in result.stdout, result.stdout
         for name, pattern in IDS.items():
             if MAKERS.get(words[0]) == name or (name == "DELIVERY" and words[1:2] == ["test"]):
                 found = re.search(pattern, result.stdout, re.MULTILINE)

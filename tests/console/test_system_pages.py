@@ -177,6 +177,7 @@ def test_a_key_is_shown_once_and_revoked(visit: Callable[..., Page]) -> None:
 def test_jobs_tell_how_they_stand(visit: Callable[..., Page], service: WorkedService) -> None:
     page = visit("auditor", "/console/jobs")
     row = page.locator("tbody tr", has_text="holds.leftover")
+    expect(page.locator("tbody tr", has_text="imports.expire")).to_contain_text("every 60 min")
     page.evaluate("window.sameDocument = true")
     run_job(service, "holds.leftover")
     expect(row.locator(".tag")).to_have_text("ok")

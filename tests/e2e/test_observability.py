@@ -25,7 +25,7 @@ RULES: list[dict[str, Any]] = [rule for group in ALERTS["groups"] for rule in gr
 LATER = {"holdfast_reconciliation_"}
 """Families that are there once the first scheduled run is through."""
 WORDS = {
-    "sum", "min", "max", "by", "rate", "increase", "delta", "changes", "absent", "histogram_quantile", "le",
+    "sum", "min", "max", "by", "or", "rate", "increase", "delta", "changes", "absent", "histogram_quantile", "le",
 }  # fmt: skip
 
 

@@ -137,7 +137,7 @@ async def test_every_link_comes_back_and_no_more(
         await eventually(lambda: engine.connected)
     await asyncio.gather(*(engine.execute(Availability("A=1")) for _ in range(50)))
 
-    await eventually(lambda: links() == 4, timeout_s=3, what="exactly four links")
+    await eventually(lambda: links() == 4, what="exactly four links")
     await engine.close()
 
 

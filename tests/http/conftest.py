@@ -74,7 +74,7 @@ class Shop:
         if name not in self._clients:
             headers = {} if name == "nobody" else {"authorization": f"Bearer {KEYS[name]}"}
             self._clients[name] = httpx.Client(
-                base_url=self.running.address(self.adapter), headers=headers, timeout=15, trust_env=False
+                base_url=self.running.address(self.adapter), headers=headers, timeout=60, trust_env=False
             )
         return self._clients[name]
 

@@ -49,7 +49,7 @@ class RunningService:
     ) -> None:
         self.redis_url = redis_url
         self.database_url = database_url
-        self.settings = settings or ApiSettings(ledger_timeout_s=5.0)
+        self.settings = settings or ApiSettings(ledger_timeout_s=20.0)
         self.inventory_settings = inventory_settings or InventorySettings(
             ledger_timeout_s=self.settings.ledger_timeout_s,
             late_confirm=self.settings.late_confirm,

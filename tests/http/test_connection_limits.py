@@ -124,7 +124,7 @@ def test_a_second_head_that_takes_for_ever(shop_with: Callable[..., Shop], dial:
 def test_silence_and_blank_lines_keep_no_connection(
     shop_with: Callable[..., Shop], dial: Callable[[Shop], Wire], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop = shop_with(body_timeout_s=0.3)  # and uvicorn's own 5 s between two requests
+    shop = shop_with(body_timeout_s=2.0)  # and uvicorn's own 5 s between two requests
     silent, blank, used = dial(shop), dial(shop), dial(shop)
     used.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     assert used.read_answer()[0] == 200
@@ -140,9 +140,9 @@ def test_silence_and_blank_lines_keep_no_connection(
         except TimeoutError:
             return False
 
-    wait_until(silent.is_closed, 20, what="the silent one is closed")
-    wait_until(lambda: drip(blank), 20, what="blank lines do not help")
-    wait_until(lambda: drip(used), 20, what="nor do they later")
+    wait_until(silent.is_closed, 30, what="the silent one is closed")
+    wait_until(lambda: drip(blank), 30, what="blank lines do not help")
+    wait_until(lambda: drip(used), 30, what="nor do they later")
 
 
 def test_requests_sent_ahead_without_end(shop_with: Callable[..., Shop], dial: Callable[[Shop], Wire]) -> None:

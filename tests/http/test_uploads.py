@@ -172,9 +172,9 @@ class TestCatalogue:
 def small_limits(make_service: Callable[..., RunningService]) -> Iterator[Shop]:
     """A service that takes 300 KB and 60 rows, and does files of more than 20 rows in the background."""
     running = make_service(
-        ApiSettings(ledger_timeout_s=5.0, max_upload_bytes=300_000, import_wait_s=10.0),
+        ApiSettings(ledger_timeout_s=20.0, max_upload_bytes=300_000, import_wait_s=10.0),
         None,
-        InventorySettings(ledger_timeout_s=5.0, import_max_rows=60, import_inline_rows=20),
+        InventorySettings(ledger_timeout_s=20.0, import_max_rows=60, import_inline_rows=20),
     )
     shop = Shop(running, "protocol")
     yield shop

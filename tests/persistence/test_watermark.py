@@ -31,9 +31,9 @@ def commit(database_url: str, seq: int, epoch: int = 1, announce: bool = True) -
 
 
 async def test_woken_by_the_commit(watermark: Watermark, database_url: str) -> None:
-    waits = [asyncio.create_task(watermark.reached(0, 1, seq, 10)) for seq in (5, 3, 4)]
+    waits = [asyncio.create_task(watermark.reached(0, 1, seq, 60)) for seq in (5, 3, 4)]
     await asyncio.to_thread(commit, database_url, 4)
-    done, _ = await asyncio.wait(waits, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait(waits, timeout=30, return_when=asyncio.FIRST_COMPLETED)
     assert {waits.index(task) for task in done} <= {1, 2}
     assert await waits[1]
     assert await waits[2]
@@ -50,11 +50,11 @@ async def test_too_long_is_false(watermark: Watermark) -> None:
 async def test_thousands_at_once(watermark: Watermark, database_url: str) -> None:
     answers: list[bool] = []
     for seq in range(1, 20_001):
-        watermark.watch(0, 1, seq, 10, answers.append)
+        watermark.watch(0, 1, seq, 60, answers.append)
     assert watermark.waiting == 20_000
     await asyncio.to_thread(commit, database_url, 20_000)
-    async with asyncio.timeout(5):
-        await watermark.reached(0, 1, 20_000, 5)
+    async with asyncio.timeout(60):
+        await watermark.reached(0, 1, 20_000, 60)
     assert answers == [True] * 20_000
     assert watermark.waiting == 0
 
@@ -69,8 +69,8 @@ async def test_those_who_gave_up_do_not_pile_up(watermark: Watermark, eventually
 
 
 async def test_a_caller_who_goes_away_harms_nobody(watermark: Watermark, database_url: str) -> None:
-    leaving = asyncio.create_task(watermark.reached(0, 1, 1, 10))
-    staying = asyncio.create_task(watermark.reached(0, 1, 1, 10))
+    leaving = asyncio.create_task(watermark.reached(0, 1, 1, 60))
+    staying = asyncio.create_task(watermark.reached(0, 1, 1, 60))
     await asyncio.sleep(0)
     leaving.cancel()
     await asyncio.to_thread(commit, database_url, 1)
@@ -86,7 +86,7 @@ async def test_news_that_are_not_ours_do_not_end_the_listening(
         with psycopg.connect(psycopg_url(database_url)) as connection:
             connection.execute("SELECT pg_notify(%s, %s)", (channel, news))
 
-    waiting = asyncio.create_task(watermark.reached(0, 1, 2, 30))
+    waiting = asyncio.create_task(watermark.reached(0, 1, 2, 60))
     await asyncio.to_thread(tell)
     await asyncio.to_thread(commit, database_url, 2)
 
@@ -119,21 +119,21 @@ async def test_a_callback_that_fails_harms_nobody(watermark: Watermark, database
     def fails(_: bool) -> None:
         raise ZeroDivisionError
 
-    watermark.watch(0, 1, 1, 10, fails)
-    staying = asyncio.create_task(watermark.reached(0, 1, 1, 10))
+    watermark.watch(0, 1, 1, 60, fails)
+    staying = asyncio.create_task(watermark.reached(0, 1, 1, 60))
     await asyncio.sleep(0)
     await asyncio.to_thread(commit, database_url, 1)
     assert await staying
 
 
 async def test_another_epoch(watermark: Watermark, database_url: str) -> None:
-    old = asyncio.create_task(watermark.reached(0, 1, 50, 10))
-    new = asyncio.create_task(watermark.reached(0, 2, 3, 10))
+    old = asyncio.create_task(watermark.reached(0, 1, 50, 60))
+    new = asyncio.create_task(watermark.reached(0, 2, 3, 60))
     await asyncio.sleep(0)
     await asyncio.to_thread(commit, database_url, 3, 2)
     assert await new
     assert not await old
-    assert not await watermark.reached(0, 1, 1, 10)
+    assert not await watermark.reached(0, 1, 1, 60)
 
 
 async def test_what_was_committed_before_is_known_at_once(database_url: str) -> None:
@@ -149,7 +149,7 @@ async def test_over_a_restart_of_postgres(make_postgres: Callable[..., Any], eve
     upgrade(server.url)
     watermark = Watermark(server.url)
     await watermark.start()
-    waiting = asyncio.create_task(watermark.reached(0, 1, 2, 20))
+    waiting = asyncio.create_task(watermark.reached(0, 1, 2, 60))
     server.kill()
     await eventually(lambda: not watermark.connected)
     server.start()

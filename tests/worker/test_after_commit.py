@@ -40,10 +40,10 @@ def test_nobody_is_told_before_the_commit(
         assert held.wait(10)
         # Postgres delivers what is committed at once: what was told is there by the time that another commit is.
         listening.execute("NOTIFY holdfast_ledger, 'marker'")
-        heard = next(listening.notifies(timeout=10)).payload
+        heard = next(listening.notifies(timeout=60)).payload
         go_on.set()
         assert heard == "marker"
-        assert next(listening.notifies(timeout=10)).payload.startswith("0:1:1:")
+        assert next(listening.notifies(timeout=60)).payload.startswith("0:1:1:")
     flushed()
 
 

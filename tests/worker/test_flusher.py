@@ -194,7 +194,7 @@ def test_the_commit_is_announced(
         start_flusher()
         journal.adjust({"A": 1})
         journal.flush()
-        heard = next(listening.notifies(timeout=10))
+        heard = next(listening.notifies(timeout=60))
         row = listening.execute("SELECT stream_id FROM journal_cursors").fetchone()
     assert row is not None
     assert heard.payload == f"0:1:1:{row[0]}"

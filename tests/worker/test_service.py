@@ -78,7 +78,7 @@ async def test_a_shop_runs_through_to_the_ledger(engine: Engine, worker: Worker,
     lines = (("S0", "add", 40), ("S1", "remove", 3), ("S2", "set", 600))
     result = await engine.execute(Adjust(random_base(), lines, "ADJUSTMENT", "stock take", "Count", "c-1", "admin"))
     assert result.status == "ok"
-    assert await watermark.reached(0, 1, result.seq, 10)
+    assert await watermark.reached(0, 1, result.seq, 60)
     assert dict(rows("SELECT id, status FROM stock_reservations")) == statuses
     await levels_agree(engine, rows)
     for held in holds[:40]:
@@ -182,4 +182,4 @@ async def test_a_bug_in_the_flusher_ends_the_worker(
 
     monkeypatch.setattr("worker.flusher.Flusher.run", broken)
     with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(Worker(WorkerSettings(redis_url, database_url)).run(asyncio.Event()), 10)
+        await asyncio.wait_for(Worker(WorkerSettings(redis_url, database_url)).run(asyncio.Event()), 60)

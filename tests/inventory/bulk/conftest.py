@@ -119,7 +119,7 @@ async def warehouse(
     database = Database(database_url)
     watermark = Watermark(database_url)
     await watermark.start()
-    yield Warehouse(Inventory(engine, database, watermark, InventorySettings(ledger_timeout_s=5.0)), database_url)
+    yield Warehouse(Inventory(engine, database, watermark, InventorySettings(ledger_timeout_s=20.0)), database_url)
     await watermark.close()
     await database.close()
 

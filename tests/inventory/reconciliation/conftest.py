@@ -130,7 +130,7 @@ async def store(redis_url: str, redis_client: redis.Redis, database_url: str) ->
     engine = await Engine.connect(redis_url, EngineSettings())
     database, watermark = Database(database_url), Watermark(database_url)
     await watermark.start()
-    inventory = Inventory(engine, database, watermark, InventorySettings(ledger_timeout_s=5.0))
+    inventory = Inventory(engine, database, watermark, InventorySettings(ledger_timeout_s=20.0))
     made = Store(inventory, redis_client, redis_url, database_url)
     made.start_flusher()
     await engine.apply([Configure(sku, 0, 0, True, 100_000, "admin") for sku in SKUS])
