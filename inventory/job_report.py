@@ -105,4 +105,5 @@ def schedule_text(kind: JobKind) -> str:
         return "when asked for"
     if isinstance(kind.schedule, str):
         return kind.schedule
-    return f"every {kind.schedule} s"
+    minutes, seconds = divmod(kind.schedule, 60)
+    return f"every {kind.schedule} s" if seconds else f"every {minutes} min"

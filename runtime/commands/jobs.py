@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from runtime.command_line import FOUND_SOMETHING, load, running, told
-from runtime.commands.output import Column, Output, age, moment, state
+from runtime.commands.output import Column, Output, age, moment, span, state
 from runtime.commands.session import DataDirOption, JsonOption, Session, WrongUse, service_command
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ async def _run(name: str, given: list[str], data_dir: Path | None) -> Outcome:
 def _schedule(job: Job) -> str:
     if job.schedule is None:
         return "when asked for"
-    return job.schedule if isinstance(job.schedule, str) else f"every {job.schedule} s"
+    return job.schedule if isinstance(job.schedule, str) else f"every {span(job.schedule)}"
 
 
 def _took(last: JobRun | None) -> str:
