@@ -93,7 +93,8 @@ class Evidence(Struct, frozen=True):
     drained: Drained
     ledger: Sequence[Transaction]
     """Every row of the SKU, oldest first."""
-    counters: ProductStatus
+    counters: ProductStatus | None
+    """None when Redis holds nothing for the SKU that can be read."""
 
 
 class Hold(Struct):
@@ -390,6 +391,8 @@ def _ledger(evidence: Evidence, completed: Iterable[Hold]) -> tuple[str, ...]:
 
 def _counters(evidence: Evidence, account: Account) -> tuple[str, ...]:
     counters = evidence.counters
+    if counters is None:
+        return ("the counters cannot be read",)
     left = evidence.sale.units - account.sold_units
     objections = []
     if counters.on_hand != left:

@@ -82,7 +82,7 @@ async def flash_sale(  # noqa: PLR0917
             looked=looked,
             drained=drained,
             ledger=await admin.transactions_after(None, sale.sku),
-            counters=await admin.status_of(sale.sku),
+            counters=await admin.status_or_none(sale.sku),
         )
     last = max((one.answered_s for one in seen), default=started)
     return Outcome(sale, buyers, seen, judge(evidence), processes, last - started)
