@@ -52,7 +52,7 @@ class RunningJobs:
         if self.process.poll() is None:
             self.process.send_signal(how)
         self.process.wait(30)
-        wait_until(lambda: not [pid for pid in children if is_alive(pid)], 15, "no orphan")
+        wait_until(lambda: not [pid for pid in children if is_alive(pid)], 60, "no orphan")
         assert self.process.stdout is not None
         self.process.stdout.close()
         self._log.close()

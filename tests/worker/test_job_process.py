@@ -58,13 +58,13 @@ def test_jobs_run_and_are_written_down(start_jobs: StartJobs, queue: JobQueue, r
     wait_until(lambda: runs(rows, "test.note"), what=running.log())
     assert lines(trace) == ["Zürich"]
     assert runs(rows, "test.note")[0] == ("ok", "noted Zürich {'number': 7}")
-    wait_until(lambda: len(lines(Path(f"{trace}.later"))) == 1, 15, "the one asked for later")
+    wait_until(lambda: len(lines(Path(f"{trace}.later"))) == 1, 60, "the one asked for later")
     assert Path(f"{trace}.later").stat().st_mtime >= asked_at + 1.2
 
-    wait_until(lambda: len(runs(rows, "test.fail")) == 2, 15, "tried once more, as its kind says")
+    wait_until(lambda: len(runs(rows, "test.fail")) == 2, 60, "tried once more, as its kind says")
     assert runs(rows, "test.fail") == [("failed", "RuntimeError: it went wrong: over two lines")] * 2
     assert lines(Path(f"{trace}.fail")) == ["tried", "tried"]
-    wait_until(lambda: runs(rows, "test.slow"), 15, "given up")
+    wait_until(lambda: runs(rows, "test.slow"), 60, "given up")
     assert runs(rows, "test.slow") == [("failed", "took longer than 1 s")]
     assert lines(Path(f"{trace}.0"))
     assert not lines(Path(f"{trace}.1"))
@@ -79,14 +79,14 @@ def test_killed_processes_are_noted_and_their_jobs_tried_again(
     os.kill(int(lines(trace)[0]), signal.SIGKILL)
     wait_until(lambda: runs(rows, "test.hang"), what=running.log())
     assert runs(rows, "test.hang") == [("killed", "its process ended by signal 9")]
-    wait_until(lambda: len(lines(trace)) == 2, 15, "the second try")
+    wait_until(lambda: len(lines(trace)) == 2, 60, "the second try")
 
     (victim,) = running.workers()
     horse = int(lines(trace)[1])
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: not is_alive(horse), what="the worker takes its horse with it")
     queue.push("test.note", {"path": f"{trace}.note"})
-    wait_until(lambda: lines(Path(f"{trace}.note")), 15, "another worker")
+    wait_until(lambda: lines(Path(f"{trace}.note")), 60, "another worker")
     assert running.workers() != [victim]
 
 
