@@ -5,15 +5,15 @@ Owns the shape of the events and every check of it; what they do to the stock st
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from engine import limits
 from inventory.refusals import InvalidRequest, MalformedEvent
+from inventory.strict_json import NotStrict, check_strict
 
 MIN_REASON: Final = 3
 DEFAULT_REASON: Final = "order cancelled"
@@ -67,11 +67,9 @@ def read_event(body: bytes) -> OrderEvent:
     Raises MalformedEvent for what is not JSON or names a field twice, InvalidRequest for what breaks a bound.
     """
     try:
-        json.loads(body.decode(), object_pairs_hook=_once, parse_int=_digits, strict=False)
-    except RecursionError:
-        raise MalformedEvent("the body is nested too deeply") from None
-    except ValueError as error:
-        raise MalformedEvent(str(error)[:200]) from None
+        check_strict(body)
+    except NotStrict as error:
+        raise MalformedEvent(str(error)) from None
     try:
         event: OrderEvent = _decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -97,15 +95,3 @@ def check_event(event: OrderEvent) -> None:
             raise InvalidRequest("control characters and lone surrogates are not allowed", "$.reason")
         if len(event.reason.strip()) < MIN_REASON:
             raise InvalidRequest(f"at least {MIN_REASON} characters that are not spaces", "$.reason")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> None:
-    seen = set()
-    for key, _ in pairs:
-        if key in seen:
-            raise ValueError(f"the field {key[:80]!r} is given twice")
-        seen.add(key)
-
-
-def _digits(_: str) -> int:
-    return 0  # the value is not wanted, and converting thousands of digits would only cost time

@@ -5,10 +5,9 @@ Owns every check that a body must pass. Never talks to the engine. The structs a
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -17,6 +16,7 @@ from api.problems import Problem, invalid
 from engine import limits
 from engine.commands import lines_text
 from engine.errors import InvalidCommand
+from inventory.strict_json import NotStrict, check_strict
 
 T = TypeVar("T")
 
@@ -151,31 +151,12 @@ def check_no_duplicates(body: bytes, keys: int) -> None:
         _parse_strictly(body)
 
 
-class _Duplicate(ValueError):
-    pass
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> None:
-    seen = set()
-    for key, _ in pairs:
-        if key in seen:
-            raise _Duplicate(f"the field {key[:80]!r} is given twice")
-        seen.add(key)
-
-
-def _digits(_: str) -> int:
-    return 0  # the value is not wanted, and converting 5,000 digits would only cost time
-
-
 def _parse_strictly(body: bytes) -> None:
     """Raise `malformed-json` unless the body is one well-formed JSON text without duplicate keys."""
     try:
-        # strict=False lets raw control characters pass: they are a matter of the value, answered with 422.
-        json.loads(body.decode(), object_pairs_hook=_no_duplicates, parse_int=_digits, strict=False)
-    except RecursionError:
-        raise Problem("malformed-json", "the body is nested too deeply") from None
-    except ValueError as error:
-        raise Problem("malformed-json", str(error)[:200]) from None
+        check_strict(body)
+    except NotStrict as error:
+        raise Problem("malformed-json", str(error)) from None
 
 
 def _unreadable(body: bytes, error: Exception) -> Problem:

@@ -19,6 +19,7 @@ from runtime.loadtest.report import show
 from runtime.loadtest.schedule import Sale
 from runtime.loadtest.session import flash_sale
 from runtime.service_client import ServiceError
+from runtime.target_options import AdminKey, DataDir, Embedded, StorefrontKey
 from runtime.target_service import Target, TargetInvalid, target_service
 from runtime.throwaway_service import ThrowawayFailed
 
@@ -31,18 +32,10 @@ MAX_DURATION_S: Final = 3_600
 
 def loadtest(  # noqa: PLR0917 - options of a command
     url: Annotated[str | None, typer.Option(help="Address of a running service; requests go there only.")] = None,
-    admin_key: Annotated[
-        str | None, typer.Option(envvar="HOLDFAST_ADMIN_KEY", show_envvar=True, help="Key with role admin.")
-    ] = None,
-    storefront_key: Annotated[
-        str | None, typer.Option(envvar="HOLDFAST_STOREFRONT_KEY", show_envvar=True, help="Key with role storefront.")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Data directory of a running `holdfast up`: its address and keys.")
-    ] = None,
-    embedded: Annotated[
-        bool, typer.Option("--embedded", help="Run a throw-away service for this and remove it afterwards.")
-    ] = False,
+    admin_key: AdminKey = None,
+    storefront_key: StorefrontKey = None,
+    data_dir: DataDir = None,
+    embedded: Embedded = False,
     buyers: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many buyers come.")] = 5_000,
     units: Annotated[int, typer.Option(min=1, max=100_000_000, help="Units on sale.")] = 500,
     rate: Annotated[float, typer.Option(min=0.1, max=100_000, help="Arrivals a second, whatever the answers.")] = 1_000,

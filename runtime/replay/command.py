@@ -17,6 +17,7 @@ from runtime.replay.order_file import OrderFileError
 from runtime.replay.session import prepare
 from runtime.replay.session import replay as play
 from runtime.service_client import ServiceError
+from runtime.target_options import AdminKey, DataDir, Embedded, StorefrontKey
 from runtime.target_service import Target, TargetInvalid, target_service
 from runtime.throwaway_service import ThrowawayFailed
 
@@ -36,18 +37,10 @@ def replay(  # noqa: PLR0917 - options of a command
     url: Annotated[
         str | None, typer.Option(help="Address of a running service. Default: the one on the data directory.")
     ] = None,
-    admin_key: Annotated[
-        str | None, typer.Option(envvar="HOLDFAST_ADMIN_KEY", show_envvar=True, help="Key with role admin.")
-    ] = None,
-    storefront_key: Annotated[
-        str | None, typer.Option(envvar="HOLDFAST_STOREFRONT_KEY", show_envvar=True, help="Key with role storefront.")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Data directory of a running `holdfast up`: its address and keys.")
-    ] = None,
-    embedded: Annotated[
-        bool, typer.Option("--embedded", help="Run a throw-away service for this and remove it afterwards.")
-    ] = False,
+    admin_key: AdminKey = None,
+    storefront_key: StorefrontKey = None,
+    data_dir: DataDir = None,
+    embedded: Embedded = False,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Requests at a time.")] = 32,
 ) -> None:
     """Play a shop's order file through the HTTP API, then hold Redis and the ledger against the file, SKU by SKU.
