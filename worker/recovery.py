@@ -128,7 +128,7 @@ class Recovery:
             return Admitted(cursor.epoch, facts.run_id, admitted.rebuilds, admitted.rebuild_ms)
         with self._ledger.lock(self._settings.lock_wait_s) as keep:
             admitted, cursor, facts = self._seen()
-            verdict = self._judge(admitted, cursor, facts)
+            verdict = self._judge(admitted, cursor, facts, now_and_then(keep))
             if admitted is not None and verdict.action == "nothing":
                 return Admitted(cursor.epoch, facts.run_id, admitted.rebuilds, admitted.rebuild_ms)
             if verdict != self._last:
@@ -163,7 +163,9 @@ class Recovery:
     def _is_fine(self, admitted: PartitionState | None, cursor: Cursor, facts: StateFacts) -> bool:
         return _is_open(admitted, cursor, facts) and (facts.has_stock or not self._ledger.has_levels())
 
-    def _judge(self, admitted: PartitionState | None, cursor: Cursor, facts: StateFacts) -> Verdict:  # noqa: PLR0911
+    def _judge(  # noqa: PLR0911
+        self, admitted: PartitionState | None, cursor: Cursor, facts: StateFacts, keep: Keep = lambda: None
+    ) -> Verdict:
         """First that applies."""
         if self._is_fine(admitted, cursor, facts):
             return Verdict("nothing")
@@ -191,24 +193,26 @@ class Recovery:
             return Verdict("rebuild", f"Redis stands at event {facts.seq}, the ledger at {cursor.seq}")
         if not facts.has_stock and self._ledger.has_levels():
             return Verdict("rebuild", "the counters in Redis are lost")
-        return self._judge_history(cursor, facts)
+        return self._judge_history(cursor, facts, keep)
 
-    def _judge_history(self, cursor: Cursor, facts: StateFacts) -> Verdict:
+    def _judge_history(self, cursor: Cursor, facts: StateFacts, keep: Keep) -> Verdict:
         """The same epoch, and not behind: is it the same history up to where the ledger stands?"""
         adopt = Verdict("adopt", "Redis has restarted, or is another server, and holds what the ledger holds")
         if cursor.seq == 0 or self._holds_last_entry(cursor):
             return adopt
-        found = self._entry_over(cursor.epoch, cursor.seq)
+        found = self._entry_over(cursor.epoch, cursor.seq, keep)
         archived = self._ledger.archived_at(cursor)
         if found is not None and (archived is not None or found.stream_id != cursor.stream_id):
             return Verdict("rebuild", f"Redis has another event {cursor.seq} than the ledger")
         if found is not None:
             return adopt
-        following = self._entry_over(cursor.epoch, cursor.seq + 1)
+        following = self._entry_over(cursor.epoch, cursor.seq + 1, keep)
         if following is not None and following.first_seq == cursor.seq + 1:
             return adopt
         if facts.seq == cursor.seq:
-            return adopt if self._counters_agree() else Verdict("rebuild", "Redis has other counters than the ledger")
+            return (
+                adopt if self._counters_agree(keep) else Verdict("rebuild", "Redis has other counters than the ledger")
+            )
         return Verdict(
             "refuse",
             f"Redis stands at event {facts.seq}, the ledger at {cursor.seq}, and the journal in between is gone:"
@@ -231,10 +235,11 @@ class Recovery:
             return False
         return cursor.seq == 0 or self._holds_last_entry(cursor)
 
-    def _entry_over(self, epoch: int, seq: int) -> JournalEntry | None:
-        """The journal's entry that holds this event."""
+    def _entry_over(self, epoch: int, seq: int, keep: Keep) -> JournalEntry | None:
+        """The journal's entry that holds this event. It may be among millions."""
         after = _ORIGIN
         while found := self._reader.read(after, 500, 0):
+            keep()
             for stream_id, raw in found:
                 entry = read_entry(stream_id, raw)
                 if not isinstance(entry, JournalEntry) or entry.epoch != epoch:
@@ -244,11 +249,15 @@ class Recovery:
             after = found[-1][0]
         return None
 
-    def _counters_agree(self) -> bool:
+    def _counters_agree(self, keep: Keep) -> bool:
+        known = {}
         with self._ledger.snapshot() as snapshot:
-            known = {level.sku: (level.on_hand, level.reserved) for level in snapshot.levels()}
+            for level in snapshot.levels():
+                keep()
+                known[level.sku] = (level.on_hand, level.reserved)
         there = {}
         for sku, counters in self._state.counters():
+            keep()
             parts = counters.split(" ")
             if len(parts) != 5 or not all(part.isdigit() for part in parts):
                 return False

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 import redis
 
-from engine.fenced import FenceLost
+from engine.fenced import FenceLost, StateFacts
 from persistence.recovery_ledger import RecoveryLedger
 from runtime.embedded_redis import EmbeddedRedis
 from tests.waiting import eventually
@@ -64,6 +64,49 @@ async def test_every_part_of_a_rebuild_keeps_its_lock(shop: RecoveringShop, monk
         "after_wipe": "reading the archive",
     }.items():
         assert signs[step], what
+
+
+@pytest.mark.parametrize("kept", ["the whole journal", "nothing of it"])
+async def test_a_verdict_that_takes_long_keeps_the_lock(
+    shop: RecoveringShop, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    """A journal of hours is looked through for one entry, and every counter compared: neither may outlast the lock."""
+    monkeypatch.setattr(recovery_module, "_KEEP_EVERY_S", 0.0)
+    engine = await shop.open_engine(shop.recover())
+    await shop.stock(engine)
+    shop.flush()
+    # Without the entry that the ledger ends with nothing tells at once that this is its Redis.
+    shop.sql("DELETE FROM journal_archive")
+    if kept == "nothing of it":
+        with shop.client() as client:
+            client.xtrim(KEYS.journal, maxlen=0, approximate=False)
+    shop.restart()
+    lock, real = RecoveryLedger.lock, recovery_module.Recovery._fence
+    signs = signs_before_fence = 0
+
+    @contextmanager
+    def counting(self: RecoveryLedger, wait_s: float) -> Iterator[Callable[[], None]]:
+        with lock(self, wait_s) as keep:
+
+            def counted() -> None:
+                nonlocal signs
+                signs += 1
+                keep()
+
+            yield counted
+
+    def fence(self: recovery_module.Recovery, facts: StateFacts) -> StateFacts:
+        nonlocal signs_before_fence
+        signs_before_fence = signs
+        return real(self, facts)
+
+    monkeypatch.setattr(RecoveryLedger, "lock", counting)
+    monkeypatch.setattr(recovery_module.Recovery, "_fence", fence)
+
+    assert shop.recover().epoch == 2
+
+    # A look at the one chunk of the journal, or one at each of six SKUs, here and there.
+    assert signs_before_fence >= (1 if kept == "the whole journal" else 12)
 
 
 @pytest.mark.parametrize("epoch", ["that the ledger knows", "that has just begun"])
