@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from sqlalchemy import Executable, Row, event, select
@@ -17,10 +17,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from persistence.database_url import LOSS_NOTICED, sqlalchemy_url
+from persistence.patient_connection import connecting
 from persistence.tables import store_secrets
 
 Transaction = AsyncConnection
 """What `Database.transaction` gives: layers above pass it on to the functions of queries/ and run nothing on it."""
+
+
+GRACE_S: Final = 2.0
+"""How much later than the server should have given a statement up its silence is taken for its absence."""
 
 
 class DatabaseUnavailable(Exception):
@@ -34,7 +39,8 @@ class Database:
     """A pool of connections in autocommit: each statement is its own transaction.
 
     `pool_size`: connections kept; as many again may be opened for a moment. `statement_timeout_ms`: a statement
-    that takes longer is given up by the server. Connects when first asked; close it at the end.
+    that takes longer is given up by the server, and a server that says nothing by then is given up as well. Connects
+    when first asked; close it at the end.
     """
 
     def __init__(self, url: str, pool_size: int = 5, statement_timeout_ms: int = 10_000) -> None:
@@ -50,6 +56,7 @@ class Database:
                 # Plans are made for the values at hand, so that partial indexes are seen; and a pooler in between
                 # (pgbouncer) needs no care.
                 "prepare_threshold": None,
+                "async_creator_fn": connecting(statement_timeout_ms / 1000 + GRACE_S),
                 "connect_timeout": 3,
                 "application_name": "holdfast api",
                 "options": f"-c statement_timeout={int(statement_timeout_ms)} -c jit=off",

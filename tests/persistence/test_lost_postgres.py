@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
 from sqlalchemy import func, insert, select, text
 
-from persistence.database import Database, DatabaseUnavailable
+from persistence.database import GRACE_S, Database, DatabaseUnavailable
 from persistence.database_url import lasting_url, psycopg_url
 from persistence.named_lock import named_lock
 from persistence.tables import products
@@ -93,3 +96,41 @@ def test_what_notices_a_loss_is_asked_for_unless_the_url_says_otherwise() -> Non
         "postgresql://host/db?tcp_user_timeout=1&keepalives_idle=2&keepalives_interval=2&keepalives_count=3"
     )
     assert lasting_url(given) == given
+
+
+async def test_a_server_that_stands_still_is_away(database_url: str) -> None:
+    opened = Database(database_url, pool_size=2, statement_timeout_ms=200)
+    try:
+        assert await opened.fetch(select(products)) == []
+        held = await opened.fetch(select(func.pg_backend_pid()))
+        with _frozen(held[0][0]):
+            # Its own limit of 0.2 s ends nothing here: nobody is there to keep it.
+            async with asyncio.timeout(30):
+                with pytest.raises(DatabaseUnavailable, match="said nothing"):
+                    await opened.write(select(products))
+        assert await opened.fetch(select(products)) == [], "another connection"
+    finally:
+        await opened.close()
+
+
+async def test_a_statement_that_is_only_slow_is_waited_for(database_url: str) -> None:
+    opened = Database(database_url, pool_size=1, statement_timeout_ms=200)
+    try:
+        async with opened.transaction() as transaction:
+            await transaction.execute(text("SET LOCAL statement_timeout = 0"))
+            began = asyncio.get_running_loop().time()
+            # Words of the server that keep coming, each well within the patience.
+            for _ in range(3):
+                await transaction.execute(text("SELECT pg_sleep(1)"))
+            assert asyncio.get_running_loop().time() - began > GRACE_S
+    finally:
+        await opened.close()
+
+
+@contextmanager
+def _frozen(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
