@@ -42,11 +42,12 @@ class BoundedLook(Generic[T]):
         task = self._task
         if task is not None and not task.done() and now - self._began > ABANDON_S:
             self._given_up.add(task)
-            task.add_done_callback(self._ended)
             task.cancel()
             task = None
         if task is None or task.done():
             task = self._task = asyncio.get_running_loop().create_task(self._run())
+            # Whoever asked may have gone without an answer by the time it fails.
+            task.add_done_callback(self._ended)
             self._began = now
         done, _ = await asyncio.wait({task}, timeout=PATIENCE_S)
         if not done and time.monotonic() - now > 1.2 * PATIENCE_S:
