@@ -7,6 +7,7 @@ tests/mutants/run.py with two pipes: requests come in, outcomes go out, both one
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import select
@@ -62,6 +63,8 @@ class Worker:
         items = [item for item in session.items if item.path.name not in NOT_RUN]
         # Starts the servers of the session, which every fork inherits.
         self._look_at_verbs(items)
+        # What is here stays: a fork that looked through all of it for garbage would copy all of it.
+        gc.freeze()
         assert self._server is not None
         with self._server.client() as client:
             client.config_set("busy-reply-threshold", LONG_SCRIPT_MS)
@@ -195,6 +198,8 @@ def main() -> int:
     with os.fdopen(int(sys.argv[1])) as requests, os.fdopen(int(sys.argv[2]), "w") as outcomes:
         quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:timeout", "--no-header", "-o", "addopts="]
         quiet += ["--import-mode=importlib", "--capture=sys", "-W", "ignore"]
+        # Nobody reads why a test failed, and to tell it takes longer than most tests.
+        quiet += ["--assert=plain", "--tb=native"]
         tests = sys.argv[3:] or [str(TESTS)]
         return int(pytest.main([*quiet, *tests], plugins=[Worker(requests, outcomes)]))
 
