@@ -18,6 +18,7 @@ PATHS = [
     "/console/stock",
     "/console/products/{sku}",
     "/console/new-product",
+    "/console/catalogue",
     "/console/flash-sale",
     "/console/flash-sale?sku={sku}",
     "/console/history",

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from api.auth import GRANTS
-from api.console.pages import alerts, approvals, history, imports, jobs, keys, reconciliation, webhooks
+from api.console.pages import alerts, approvals, catalogue, history, imports, jobs, keys, reconciliation, webhooks
 from inventory.reconciliation import shared
 from persistence.queries.api_keys import Role
 from tests.console.form_client import FormClient
@@ -25,6 +25,7 @@ HOOK = "/console/webhooks/{webhook_id}"
 FORMS = {
     "/console/approvals/{approval_id}/approve": APPROVERS,
     "/console/approvals/{approval_id}/reject": APPROVERS,
+    "/console/catalogue": CHANGERS,
     "/console/imports": CHANGERS,
     "/console/imports/{import_id}/apply": CHANGERS,
     "/console/imports/{import_id}/revert": CHANGERS,
@@ -37,7 +38,7 @@ FORMS = {
     "/console/keys": ADMINS,
     "/console/keys/{key_id}/revoke": ADMINS,
 }
-MODULES = (alerts, approvals, history, imports, jobs, keys, reconciliation, webhooks)
+MODULES = (alerts, approvals, catalogue, history, imports, jobs, keys, reconciliation, webhooks)
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +224,36 @@ def test_a_form_with_a_mistake_makes_no_import(
     assert answer.status_code == 422
     assert told in answer.text
     assert name not in operator.get("/console/imports").text
+
+
+def test_a_catalogue_comes_in_whole_or_not_at_all(people: dict[str, FormClient], stock: Stocked) -> None:
+    operator, skus = people["operator"], [stock.sku(), stock.sku()]
+
+    def sent(text: str, person: FormClient = operator, **fields: str) -> httpx.Response:
+        fields = fields or person.secrets("/console/catalogue")
+        return person.http.post("/console/catalogue", data=fields, files={"file": ("new.csv", text, "text/csv")})
+
+    def kept() -> list[int]:
+        return [stock.as_("auditor").get(f"/inventory/products/{sku}").status_code for sku in skus]
+
+    good = f"sku,name,category,initial_stock\n{skus[0]},Red mug,mugs,5\n{skus[1]},Blue mug,mugs,\n"
+    wrong = sent(good + f"{skus[0]},Again,,many\n")
+    assert wrong.status_code == 422
+    assert "Nothing was changed" in wrong.text
+    assert "new.csv has 2 mistakes" in wrong.text
+    assert "stands in row 2 already" in wrong.text
+    assert "header and no rows" in sent("sku,name\n").text
+    assert sent("").status_code == 422
+    assert sent(good, csrf="0" * 36).status_code == 403
+    assert sent(good, people["auditor"], csrf="0" * 36).status_code == 403
+    assert kept() == [404, 404]
+    done = sent(good)
+    assert (done.status_code, done.headers["location"]) == (303, "/console/stock")
+    assert "new.csv: 2 made, 0 changed." in operator.get("/console/stock").text
+    assert kept() == [200, 200]
+    assert stock.on_hand(skus[0]) == 5
+    assert sent(good).status_code == 303
+    assert stock.on_hand(skus[0]) == 5, "the same file again changes nothing"
 
 
 def test_an_operator_sees_their_own_imports(people: dict[str, FormClient], stock: Stocked) -> None:

@@ -8,6 +8,7 @@ from api.console import live
 from api.console.pages import (
     alerts,
     approvals,
+    catalogue,
     flash_sale,
     history,
     imports,
@@ -26,6 +27,7 @@ PAGES: Final = (
     overview,
     stock,
     product,
+    catalogue,
     flash_sale,
     live,
     history,
