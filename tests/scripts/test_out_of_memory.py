@@ -97,6 +97,7 @@ def test_a_mixed_batch_is_refused_whole(full: Machine) -> None:
 
     refused(full, Release(*address(held)), full.reserving("A=1"))
     refused(full, full.reserving("A=1"), Release(*address(held)))
+    refused(full, full.reserving("A=1"), Confirm((address(held),), "order-1", "shop", "shop"))
 
 
 @pytest.mark.parametrize("verb", ["reserve", "reserve of two", "amend", "adjust", "configure", "announce", "repair"])
