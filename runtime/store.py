@@ -6,6 +6,7 @@ Owns the order of those steps, the same for every process; never serves and neve
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -244,10 +245,20 @@ class FactsNow(Struct, frozen=True):
     """Reservations that hold stock now."""
 
 
+NOTHING_KNOWN: Final = FactsNow(None, None, None)
+FACTS_WITHIN_S: Final = 0.25
+"""How long whoever asks a StoreWatch is kept waiting: it has processes to look after."""
+
+
 class StoreWatch:
-    """Asks a store for a few numbers, again and again, over connections of its own. Not thread-safe."""
+    """Asks a store for a few numbers, again and again, over connections of its own. Not thread-safe.
+
+    It asks in a thread of its own: a server that hangs gives no sign by which a question could be given up.
+    """
 
     def __init__(self, redis_url: str, database_url: str) -> None:
+        self._asking: threading.Thread | None = None
+        self._found = NOTHING_KNOWN
         self._redis = redis_client(redis_url, timeout_s=1.0)
         self._writer = LedgerWriter(database_url, 0)
         self._keys = partition_keys(0)
@@ -261,12 +272,24 @@ class StoreWatch:
         self.close()
 
     def close(self) -> None:
-        """Let the connections go."""
-        self._redis.close()
-        self._writer.close()
+        """Let the connections go; one that hangs ends with the process."""
+        if self._asking is None or not self._asking.is_alive():
+            self._redis.close()
+            self._writer.close()
 
     def facts(self) -> FactsNow:
-        """The numbers of this moment. A server that is away leaves its numbers out."""
+        """The numbers of this moment. A server that is away leaves its numbers out, one that hangs all of them."""
+        if self._asking is None or not self._asking.is_alive():
+            self._found = NOTHING_KNOWN
+            self._asking = threading.Thread(target=self._ask, name="store watch", daemon=True)
+            self._asking.start()
+        self._asking.join(FACTS_WITHIN_S)
+        return NOTHING_KNOWN if self._asking.is_alive() else self._found
+
+    def _ask(self) -> None:
+        self._found = self._facts()
+
+    def _facts(self) -> FactsNow:
         events: int | None = None
         holds: int | None = None
         lag: int | None = None
@@ -275,7 +298,7 @@ class StoreWatch:
             events = None if seq is None else whole(seq)
             holds = int(self._redis.zcard(self._keys.deadlines))
         except redis.RedisError:
-            return FactsNow(None, None, None)
+            return NOTHING_KNOWN
         try:
             lag = None if events is None else max(0, events - self._writer.read_cursor().seq)
         except (LedgerLost, JournalBroken):

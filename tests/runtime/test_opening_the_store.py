@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 
-from persistence.migrate import downgrade
+from engine.bootstrap import open_partition
+from persistence.migrate import downgrade, upgrade
 from runtime import store
 from runtime.data_folder import BootstrapKeys
+from runtime.embedded_postgres import EmbeddedPostgres
 from runtime.embedded_redis import EmbeddedRedis
 from runtime.settings import Settings, load_settings
-from runtime.store import SchemaDiffers, StoreUnreachable, StoreWatch, open_database, open_store
+from runtime.store import FactsNow, SchemaDiffers, StoreUnreachable, StoreWatch, open_database, open_store
+from tests.waiting import wait_until
 
 KEYS = BootstrapKeys("an-admin-key-of-some-length", "a-storefront-key-of-some-length")
 
@@ -28,8 +35,34 @@ def test_opening_twice_is_harmless_and_tells_what_it_found(redis_url: str, datab
     assert first.epoch == 1
     assert first.redis_name.startswith("Valkey")
     with StoreWatch(redis_url, database_url) as watch:
-        facts = watch.facts()
-    assert (facts.events, facts.lag_events, facts.holds) == (0, 0, 0)
+        wait_until(lambda: watch.facts() == FactsNow(0, 0, 0), what="a new store's numbers")
+
+
+def test_a_watch_is_not_held_up_by_a_postgres_that_hangs(
+    redis_url: str, redis_client: redis.Redis, make_postgres: Callable[..., EmbeddedPostgres]
+) -> None:
+    server = make_postgres()
+    server.create_database("watched")
+    url = server.database_url("watched")
+    upgrade(url)
+    open_partition(redis_client, epoch=1, ledger_seq=0)
+    with StoreWatch(redis_url, url) as watch:
+        wait_until(lambda: watch.facts() == FactsNow(0, 0, 0), what="its numbers")
+        first = server.process.pid
+        pids = [first, *map(int, os.popen(f"ps -o pid= --ppid {first}").read().split())]  # noqa: S605 - a number of ours
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            # Twice: the second look finds the first one still asking.
+            found: list[FactsNow] = []
+            looking = threading.Thread(target=lambda: found.extend((watch.facts(), watch.facts())), daemon=True)
+            looking.start()
+            looking.join(30)
+            assert found == [FactsNow(None, None, None)] * 2
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: watch.facts() == FactsNow(0, 0, 0), what="its numbers again")
 
 
 def test_tables_of_another_version_are_refused_with_the_remedy(redis_url: str, database_url: str) -> None:

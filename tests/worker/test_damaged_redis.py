@@ -55,7 +55,7 @@ async def test_a_meta_without_its_numbers_is_seen_as_no_state(
     assert (await look(engine._redis, KEYS, soon_ms=0, flushed_to="")).epoch == int(read_ms)
     assert (await engine.store_reader().moment()).epoch == int(read_ms)
     with StoreWatch(shop.server.url, shop.database_url) as watch:
-        watch.facts()
+        watch._facts()
     sweeper = Sweeper(engine, engine._redis)
     await sweeper.sweep()
 
