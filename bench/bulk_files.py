@@ -81,15 +81,10 @@ def measure(scale: Scale) -> list[Figure]:
 
 def _figure(what: str, pairs: list[tuple[float, float]], rival: str, goal: float | None, note: str) -> Figure:
     found = compare(pairs)
-    return Figure(
+    return found.figure(
         what=what,
         rival=rival,
         unit="s",
-        ours=found.ours,
-        theirs=found.theirs,
-        ratio=found.ratio,
-        lowest=found.lowest,
-        highest=found.highest,
         comparison="<=" if goal is not None else "",
         goal=goal,
         goal_on="ours",

@@ -81,15 +81,10 @@ def _rate_figure(level: str, rates: dict[str, list[float]]) -> Figure:
     found = compare(list(zip(rates[level], rates["journal"], strict=True)))
     comparison: Comparison
     comparison, goal = GOALS.get(level, ("", None))
-    return Figure(
+    return found.figure(
         what=f"HTTP confirms of 64 callers a second, durability {level}",
         rival="durability journal",
         unit="/s",
-        ours=found.ours,
-        theirs=found.theirs,
-        ratio=found.ratio,
-        lowest=found.lowest,
-        highest=found.highest,
         comparison=comparison,
         goal=goal,
         command=COMMAND,

@@ -80,15 +80,10 @@ def measure(scale: Scale) -> list[Figure]:
             pairs.append((beside, alone))
     found = compare(pairs)
     return [
-        Figure(
+        found.figure(
             what=f"HTTP reserves a second beside {readers} readers of all events",
             rival="the same without a reader",
             unit="/s",
-            ours=found.ours,
-            theirs=found.theirs,
-            ratio=found.ratio,
-            lowest=found.lowest,
-            highest=found.highest,
             note=f"{number(statistics.median(told))} events a second told, all readers together; no gap, no repeat",
             command=COMMAND,
         )

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 Comparison = Literal["<=", ">=", ""]
+GoalOn = Literal["ratio", "ours"]
 
 _HOLDS: Final[dict[str, Callable[[float, float], bool]]] = {"<=": operator.le, ">=": operator.ge}
 
@@ -33,7 +34,7 @@ class Figure(Struct, frozen=True, kw_only=True):
     highest: float | None = None
     comparison: Comparison = ""
     goal: float | None = None
-    goal_on: Literal["ratio", "ours"] = "ratio"
+    goal_on: GoalOn = "ratio"
     note: str = ""
     command: str
 

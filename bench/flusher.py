@@ -63,15 +63,10 @@ def measure(scale: Scale) -> list[Figure]:
             pairs.append((events / took, _copy_rate(database, seq)))
     found = compare(pairs)
     return [
-        Figure(
+        found.figure(
             what="flusher, confirm events a second, reservation rows and cursor included",
             rival="bare COPY of the same ledger rows",
             unit="/s",
-            ours=found.ours,
-            theirs=found.theirs,
-            ratio=found.ratio,
-            lowest=found.lowest,
-            highest=found.highest,
             comparison=">=",
             goal=0.3,
             note=f"{number(sorted(cpu)[len(cpu) // 2])} us of the flusher's own CPU an event, the rest is Postgres",

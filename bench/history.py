@@ -59,15 +59,10 @@ def measure(scale: Scale) -> list[Figure]:
 
 def _figure(what: str, pairs: list[tuple[float, float]], rival: str, http: float) -> Figure:
     found = compare(pairs)
-    return Figure(
+    return found.figure(
         what=what,
         rival=rival,
         unit="ms",
-        ours=found.ours,
-        theirs=found.theirs,
-        ratio=found.ratio,
-        lowest=found.lowest,
-        highest=found.highest,
         comparison="<=",
         goal=10.0,
         goal_on="ours",

@@ -64,15 +64,10 @@ def measure(scale: Scale) -> list[Figure]:
     for policy, name, comparison, goal in PAIRS:
         found = compare(list(zip(rates[policy], rates[name], strict=True)))
         figures.append(
-            Figure(
+            found.figure(
                 what=f"HTTP reserve of one hot SKU, requests a second, AOF {policy}",
                 rival=name,
                 unit="/s",
-                ours=found.ours,
-                theirs=found.theirs,
-                ratio=found.ratio,
-                lowest=found.lowest,
-                highest=found.highest,
                 comparison=comparison,
                 goal=goal,
                 command=COMMAND,

@@ -109,15 +109,10 @@ def _figure(  # noqa: PLR0917
     goal: float | None = None,
     note: str = "",
 ) -> Figure:
-    return Figure(
+    return found.figure(
         what=what,
         rival=against,
         unit=unit,
-        ours=found.ours,
-        theirs=found.theirs,
-        ratio=found.ratio,
-        lowest=found.lowest,
-        highest=found.highest,
         comparison=comparison,
         goal=goal,
         note=note,

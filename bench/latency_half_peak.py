@@ -67,15 +67,10 @@ def _latencies(server: HttpServer, scale: Scale) -> list[Figure]:
     found = compare(pairs)
     rate = statistics.median(rates)
     return [
-        Figure(
+        found.figure(
             what=f"HTTP reserve, p50 at half of peak ({number(rate)}/s), open loop",
             rival="the idle round trip, p50",
             unit="ms",
-            ours=found.ours,
-            theirs=found.theirs,
-            ratio=found.ratio,
-            lowest=found.lowest,
-            highest=found.highest,
             comparison="<=",
             goal=3.0,
             note=f"seeds {SEED} to {SEED + scale.rounds - 1}",

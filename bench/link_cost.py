@@ -38,15 +38,10 @@ def measure(scale: Scale) -> list[Figure]:
         ]
     result = compare(pairs)
     return [
-        Figure(
+        result.figure(
             what="a script call from Python, client CPU",
             rival="redis-py asyncio client",
             unit="us",
-            ours=result.ours,
-            theirs=result.theirs,
-            ratio=result.ratio,
-            lowest=result.lowest,
-            highest=result.highest,
             command=COMMAND,
         )
     ]

@@ -85,15 +85,10 @@ def measure(scale: Scale) -> list[Figure]:
 
 
 def _figure(skus: int, rival: str, found: Compared) -> Figure:
-    return Figure(
+    return found.figure(
         what=f"low-stock list over {skus:,} SKUs, over HTTP",
         rival=rival,
         unit="ms",
-        ours=found.ours,
-        theirs=found.theirs,
-        ratio=found.ratio,
-        lowest=found.lowest,
-        highest=found.highest,
         comparison="<=",
         goal=200.0,
         goal_on="ours",

@@ -45,15 +45,10 @@ def measure(scale: Scale) -> list[Figure]:
             lambda: uvloop.run(_cost(few, scale)),
         )
     return [
-        Figure(
+        found.figure(
             what=f"Redis CPU a reserve with {many_holds:,} live holds, batches of {BATCH}",
             rival=f"the same with {FEW:,} live holds",
             unit="us",
-            ours=found.ours,
-            theirs=found.theirs,
-            ratio=found.ratio,
-            lowest=found.lowest,
-            highest=found.highest,
             comparison="<=",
             goal=1.5,
             command=COMMAND,

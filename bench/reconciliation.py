@@ -68,28 +68,18 @@ def measure(scale: Scale) -> list[Figure]:
         beside = [_beside(server, client, skus, scale, turn) for turn in range(scale.rounds)]
     found, calm = compare(pairs), compare([(busy, quiet) for busy, quiet, _ in beside])
     return [
-        Figure(
+        found.figure(
             what=f"reconciliation of {skus:,} SKUs and {holds:,} holds, over HTTP",
             rival="all of Redis and two sums in SQL, at rest",
             unit="s",
-            ours=found.ours,
-            theirs=found.theirs,
-            ratio=found.ratio,
-            lowest=found.lowest,
-            highest=found.highest,
             note=f"longest that Redis was held by one command: {number(max(longest))} ms, "
             f"by the rival's {number(max(naive_longest))} ms",
             command=COMMAND,
         ),
-        Figure(
+        calm.figure(
             what=f"reserve p99 at {RATE:g}/s while the same process reconciles without a pause",
             rival="the same without",
             unit="ms",
-            ours=calm.ours,
-            theirs=calm.theirs,
-            ratio=calm.ratio,
-            lowest=calm.lowest,
-            highest=calm.highest,
             note=f"{statistics.median(runs for _, _, runs in beside):g} runs in that time, no false alarm in any",
             command=COMMAND,
         ),

@@ -60,15 +60,10 @@ def _with_skus(server: EmbeddedRedis, how_many: int, scale: Scale) -> list[Figur
     for way in WAYS:
         found = compare(list(zip(ours, theirs[way], strict=True)))
         figures.append(
-            Figure(
+            found.figure(
                 what=f"Redis CPU a reserve, batches of {BATCH}, {how_many:,} SKU{'s' if how_many > 1 else ''}",
                 rival=f"textbook script, {way}",
                 unit="us",
-                ours=found.ours,
-                theirs=found.theirs,
-                ratio=found.ratio,
-                lowest=found.lowest,
-                highest=found.highest,
                 comparison="<=" if way == GOAL_ON else "",
                 goal=0.55 if way == GOAL_ON else None,
                 command=COMMAND,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from bench.figures import Figure, print_table
+from bench.figures import Comparison, Figure, GoalOn, print_table
 
 
 class Scale(Struct, frozen=True):
@@ -38,6 +38,35 @@ class Compared(Struct, frozen=True):
     ratio: float
     lowest: float
     highest: float
+
+    def figure(
+        self,
+        *,
+        what: str,
+        rival: str,
+        unit: str,
+        command: str,
+        comparison: Comparison = "",
+        goal: float | None = None,
+        goal_on: GoalOn = "ratio",
+        note: str = "",
+    ) -> Figure:
+        """As a row of the table."""
+        return Figure(
+            what=what,
+            rival=rival,
+            unit=unit,
+            ours=self.ours,
+            theirs=self.theirs,
+            ratio=self.ratio,
+            lowest=self.lowest,
+            highest=self.highest,
+            comparison=comparison,
+            goal=goal,
+            goal_on=goal_on,
+            note=note,
+            command=command,
+        )
 
 
 def compare(pairs: Sequence[tuple[float, float]]) -> Compared:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGCONT, SIGTERM
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -29,7 +29,7 @@ from runtime.embedded_redis import AppendFsync, EmbeddedRedis
 from runtime.holdfast_process import HoldfastProcess
 from runtime.http_socket import bind_http_socket, listen
 
-START_TIMEOUT_S: Final = 30.0
+START_TIMEOUT_S: Final = 120.0
 
 ADMIN_KEY: Final = "admin-key-of-a-benchmark"
 STOREFRONT_KEY: Final = "storefront-key-of-a-benchmark"
@@ -149,33 +149,30 @@ def holdfast_api(redis_url: str, database_url: str, env: Mapping[str, str] | Non
 @contextmanager
 def holdfast_worker(redis_url: str, database_url: str) -> Iterator[int]:
     """The worker process (flusher and sweeper) on the ledger core; its process id."""
-    with scratch_folder() as folder:
-        process = HoldfastProcess(
-            "worker", "worker", environment=_environment(redis_url, database_url), log_path=folder / "worker.log"
-        )
-        with on_core(LEDGER):
-            process.launch()
-        try:
-            _wait(process.is_ready, process.process, folder / "worker.log")
-            yield process.process.pid
-        finally:
-            process.process.send_signal(SIGCONT)
-            process.stop(30.0)
+    with _beside("worker", redis_url, database_url) as pid:
+        yield pid
 
 
 @contextmanager
 def holdfast_jobs(redis_url: str, database_url: str) -> Iterator[int]:
     """The job process (RQ) on the ledger core; its process id."""
+    with _beside("jobs", redis_url, database_url) as pid:
+        yield pid
+
+
+@contextmanager
+def _beside(role: Literal["worker", "jobs"], redis_url: str, database_url: str) -> Iterator[int]:
     with scratch_folder() as folder:
-        process = HoldfastProcess(
-            "jobs", "jobs", environment=_environment(redis_url, database_url), log_path=folder / "jobs.log"
-        )
+        log = folder / f"{role}.log"
+        process = HoldfastProcess(role, role, environment=_environment(redis_url, database_url), log_path=log)
         with on_core(LEDGER):
             process.launch()
         try:
-            _wait(process.is_ready, process.process, folder / "jobs.log")
+            _wait(process.is_ready, process.process, log)
             yield process.process.pid
         finally:
+            # A benchmark may have stopped it for a while.
+            process.process.send_signal(SIGCONT)
             process.stop(30.0)
 
 
