@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +30,11 @@ LINGER_S: Final = 2.0
 at once, it would be reset under the client before the answer is read."""
 LINGER_BYTES: Final = 16_777_216
 """How much input is thrown away like that at most."""
-_CLOSE: Final = ((b"connection", b"close"),)
+STRANGER_BYTES: Final = 65_536
+"""A body that may be larger than this is only taken in for a key that is known: many who have none would fill the
+memory with bodies that nobody will look at."""
+CLOSE: Final = (b"connection", b"close")
+_CLOSE: Final = (CLOSE,)
 
 
 class Disconnected(Exception):
@@ -86,6 +91,20 @@ async def read_body(receive: Receive, headers: list[tuple[bytes, bytes]], limit:
             return b"".join(parts)
 
 
+def _most_bytes(headers: list[tuple[bytes, bytes]]) -> int:
+    """How large the body may become, as far as the head tells: one that comes in chunks may be large."""
+    declared = content_length(headers)
+    return declared or (STRANGER_BYTES + 1 if any(name == b"transfer-encoding" for name, _ in headers) else 0)
+
+
+async def _introduced(hot: Hot, exchange: Exchange) -> None:
+    """Return if the key is good. Raises Problem otherwise, and the body is not read."""
+    try:
+        await hot.services.keys.look_up(exchange.authorization)
+    except Problem as problem:
+        raise Problem(problem.kind.code, problem.detail, headers=_CLOSE) from None
+
+
 async def serve(hot: Hot, found: tuple[Endpoint, str], scope: Scope, receive: Receive, send: Send) -> None:
     """Carry one hot request; `found` is what `hot.route` gave for it."""
     endpoint, argument = found
@@ -93,7 +112,10 @@ async def serve(hot: Hot, found: tuple[Endpoint, str], scope: Scope, receive: Re
     headers: list[tuple[bytes, bytes]] = list(scope["headers"])
     exchange.read_headers(headers)
     exchange.query = scope.get("query_string", b"")
+    exchange.started = time.perf_counter()
     try:
+        if hot.is_stranger(exchange) and STRANGER_BYTES < _most_bytes(headers) <= endpoint.max_body_bytes:
+            await _introduced(hot, exchange)
         exchange.body = await asyncio.wait_for(
             read_body(receive, headers, endpoint.max_body_bytes), hot.settings.body_timeout_s
         )
@@ -108,7 +130,7 @@ async def serve(hot: Hot, found: tuple[Endpoint, str], scope: Scope, receive: Re
     status, body, extra = await exchange.answer_future
     sent_headers = answer_headers(exchange, status, body, extra)
     await send({"type": "http.response.start", "status": status, "headers": sent_headers})
-    if status in {408, 413}:
+    if CLOSE in extra:
         await send_last(body, receive, send)
     else:
         await send({"type": "http.response.body", "body": body})

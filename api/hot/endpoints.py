@@ -133,6 +133,10 @@ class Hot:
             return None
         return table.get(method) or table[_ANY], _text_of(rest)
 
+    def is_stranger(self, exchange: Exchange) -> bool:
+        """True if it is not known yet whether the caller may ask for anything."""
+        return exchange.endpoint.permission != 0 and self._known(exchange.authorization) is None
+
     def dispatch(self, exchange: Exchange) -> None:
         """Run the exchange's endpoint. Whatever happens, the exchange is answered exactly once, now or later."""
         exchange.started = time.perf_counter()

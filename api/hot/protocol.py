@@ -1,8 +1,8 @@
 """The hot path inside uvicorn's HTTP protocol: no scope, no task, no future for a request that is usual.
 
 Owns the hot requests of a connection and its idle timeout. Whatever is unusual (other paths, HEAD, HTTP/1.0, upgrade,
-Expect, chunked bodies, percent signs, pipelining, a client that does not read) is left to uvicorn, and so to
-`asgi.py`, which gives the same answers.
+Expect, chunked bodies, percent signs, pipelining, a client that does not read, a large body of somebody unknown) is
+left to uvicorn, and so to `asgi.py`, which gives the same answers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from api.hot.asgi import LINGER_S, request_timeout, too_large
+from api.hot.asgi import LINGER_S, STRANGER_BYTES, request_timeout, too_large
 from api.hot.bounded import BoundedProtocol
 from api.hot.exchange import Exchange, Headers
 from api.hot.whole_request import WholeReader
@@ -233,9 +233,12 @@ class HotProtocol(BoundedProtocol):
         endpoint, exchange.argument = found
         exchange.endpoint = endpoint
         exchange.query = query
+        length = int(exchange.declared_length)
+        if STRANGER_BYTES < length <= endpoint.max_body_bytes and self.hot.is_stranger(exchange):
+            return False
         self._take()
         self._exchange = exchange
-        if int(exchange.declared_length) > endpoint.max_body_bytes:
+        if length > endpoint.max_body_bytes:
             self._refuse_unread(too_large(endpoint.max_body_bytes))
         return True
 

@@ -8,11 +8,15 @@ import resource
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
+from api.auth import digest_of, new_key
 from api.services import ApiSettings
+from persistence.queries.api_keys import ApiKeys
 from tests.http.conftest import Shop
 from tests.http.running import KEYS, RunningService
 from tests.waiting import wait_until
@@ -181,6 +185,49 @@ def test_a_declared_body_past_the_limit(shop: Shop, wire: Wire, path: str, limit
     status, headers, body = wire.read_answer()
     assert (status, headers["connection"], json.loads(body)["code"]) == (413, "close", "payload-too-large")
     wait_until(wire.is_closed, what="the server to close")
+
+
+def test_a_refusal_before_the_end_counts_with_its_own_time(shop: Shop, wire: Wire) -> None:
+    metrics = shop.running.app.metrics
+
+    def spent_s() -> float:
+        return sum(metrics.snapshot().seconds.values())
+
+    before = spent_s()
+    head = f"POST /inventory/reserve HTTP/1.1\r\nHost: x\r\n{KEY}Content-Type: application/json\r\n"
+    wire.send(f"{head}Content-Length: 1048577\r\n\r\n")
+    assert wire.read_answer()[0] == 413
+    assert spent_s() - before < 60, "not since the machine was started"
+
+
+@pytest.mark.parametrize("key", ["", "Authorization: Bearer a-key-that-nobody-knows-0123456789\r\n"])
+@pytest.mark.parametrize("length", ["Content-Length: 900000", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("path", ["/inventory/reserve", "/inventory/reserve/batch"])
+def test_a_large_body_is_not_taken_in_for_somebody_unknown(
+    shop: Shop, wire: Wire, path: str, length: str, key: str
+) -> None:
+    # The rest of the body never comes: who waited for it would not answer.
+    start = "5\r\n     \r\n" if "chunked" in length else "     "
+    wire.send(f"POST {path} HTTP/1.1\r\nHost: x\r\n{key}Content-Type: application/json\r\n{length}\r\n\r\n{start}")
+    status, headers, body = wire.read_answer()
+    assert (status, headers["connection"], json.loads(body)["code"]) == (401, "close", "unauthenticated")
+    assert headers["www-authenticate"].startswith("Bearer")
+    wait_until(wire.is_closed, what="the server to close")
+
+
+def test_a_large_body_of_a_key_that_was_made_elsewhere(shop: Shop, wire: Wire) -> None:
+    key, keys = new_key(), ApiKeys(shop.running.services.database)
+    made = partial(keys.create, f"key_{uuid.uuid4().hex[:16]}", name="x", role="storefront", created_by="tests")
+    shop.running.run(lambda: made(key_hash=digest_of(key)))
+    sku = shop.sku()
+    text = json.dumps(good(sku)) + " " * 200_000
+    wire.send(
+        f"POST /inventory/reserve HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n{text}"
+    )
+    assert wire.read_answer()[0] == 201
+    wire.send(f"GET /inventory/availability/{sku} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\r\n")
+    assert wire.read_answer()[0] == 200, "the connection stays open"
 
 
 def test_a_body_at_the_limit(shop: Shop, wire: Wire) -> None:
