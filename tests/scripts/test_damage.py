@@ -58,6 +58,17 @@ def test_counters_that_are_gone(shop: Machine, held: Result, verb: str) -> None:
     assert shop.dump() == before
 
 
+def test_a_late_sale_of_what_has_no_counters_any_more(shop: Machine) -> None:
+    held = shop.reserve("B=2,A=3")
+    shop.later(MINUTE_MS)
+    shop.expire(held)
+    shop.client.hdel(shop.keys.stock, "A")
+    before = shop.dump()
+
+    assert shop.confirm(held, late=True).status == "expired"
+    assert shop.dump() == before
+
+
 def test_a_sale_needs_the_units_on_hand(shop: Machine, held: Result) -> None:
     shop.damage("A", 2, 3)
     before = shop.dump()
