@@ -168,7 +168,7 @@ class Metrics:
                 continue
             try:
                 other = msgspec.json.decode(path.read_bytes(), type=Snapshot)
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, UnicodeDecodeError):
                 continue  # of another version, which the folder of a service that is being upgraded may hold
             found.append(other if now - other.at_s < STALE_S else msgspec.structs.replace(other, state={}))
         return found
@@ -178,7 +178,7 @@ class Metrics:
             return None
         try:
             return msgspec.json.decode((self.directory / self._own).read_bytes(), type=Snapshot)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             return None  # of another version: counting begins anew, as it does for Prometheus
 
 

@@ -180,7 +180,7 @@ def _workers(sheets: Any, now_ms: int) -> list[ProcessPulse]:
     for raw in sheets:
         try:
             pulse = _pulse(raw)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             continue  # of another kind, or another version
         if pulse.role == "worker" and now_ms - pulse.at_ms < WORKER_SILENT_MS:
             found.append(pulse)

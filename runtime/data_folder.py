@@ -122,7 +122,7 @@ def read_bootstrap_keys(folder: Path) -> BootstrapKeys | None:
         return msgspec.json.decode((folder / KEYS_FILE).read_bytes(), type=BootstrapKeys)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataFolderUnusable(f"{folder / KEYS_FILE} can't be read: {error}") from error
 
 
@@ -132,7 +132,7 @@ def read_running_servers(folder: Path) -> RunningServers | None:
         servers = msgspec.json.decode((folder / SERVERS_FILE).read_bytes(), type=RunningServers)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataFolderUnusable(f"{folder / SERVERS_FILE} can't be read: {error}") from error
     return servers if _is_alive(str(servers.pid)) else None
 

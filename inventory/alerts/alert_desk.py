@@ -64,7 +64,7 @@ async def delivered(inventory: Inventory, event_type: str, data: bytes) -> bool:
         return False
     try:
         news = _news(data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         # Announced by another version of this program: its alert can wait for its own webhook or mail.
         return False
     async with inventory.database.transaction() as transaction:

@@ -195,7 +195,7 @@ def _pulses(board: Board | None) -> Sequence[ProcessPulse]:
             continue
         try:
             pulse = _decode_pulse(raw)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             continue  # of another version
         if board.now_ms - pulse.at_ms < STALE_MS:
             found.append(pulse)
@@ -238,7 +238,7 @@ def _lost_demand(board: Board | None) -> tuple[LostDemand, ...]:
             continue
         try:
             told = _decode_lost(raw)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             continue
         requests.append({one.sku: one.requests for one in told})
         units.append({one.sku: one.units for one in told})

@@ -166,5 +166,5 @@ def at_ms_of(raw: Any) -> int:
     """When a sheet was written; 0 for what is no sheet of a process."""
     try:
         return _moment(raw).at_ms
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return 0

@@ -164,10 +164,12 @@ def test_sheets_of_other_versions_are_left_out(one_shop: Shop) -> None:
     name = f"other:{uuid.uuid4().hex}"
     with redis.Redis.from_url(one_shop.running.redis_url) as client:
         client.hset(BOARD, mapping={name: msgspec.msgpack.encode({"role": "a kind of later"}), f"{name}:lost": b"\xc1"})
+        own = next(iter(client.hgetall(BOARD).values()))
+        client.hset(BOARD, f"{name}:2", own.replace(b"\xa3api", b"\xa3\xff\xfe\xfd"))
         try:
             assert len(fleet_of(one_shop).processes) == 1
         finally:
-            client.hdel(BOARD, name, f"{name}:lost")
+            client.hdel(BOARD, name, f"{name}:lost", f"{name}:2")
 
 
 async def test_the_window_of_the_recent_counts(monkeypatch: pytest.MonkeyPatch, engine: Any) -> None:

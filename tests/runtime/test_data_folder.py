@@ -101,8 +101,9 @@ def test_given_keys_win_and_are_not_written_down(tmp_path: Path) -> None:
     folder.release()
 
 
-def test_a_damaged_key_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "keys.json").write_text("{")
+@pytest.mark.parametrize("damaged", [b"{", b'{"admin_key": "\xff", "storefront_key": "b"}'], ids=["cut off", "no text"])
+def test_a_damaged_key_file_is_named(tmp_path: Path, damaged: bytes) -> None:
+    (tmp_path / "keys.json").write_bytes(damaged)
     with pytest.raises(DataFolderUnusable, match=r"keys\.json"):
         DataFolder(tmp_path).bootstrap_keys(None, None)
 
