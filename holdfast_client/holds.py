@@ -97,9 +97,12 @@ class HoldVerbs(Asking):
             # By its deadline, or by a confirm whose answer was lost: this is how that is found out.
             self._reservation = ended.reservation
         except HoldfastError as error:
-            logger.warning(
-                "hold %s was not released (%s); it ends by itself at %s", self.id, error, self.reservation.expires_at
-            )
+            self._not_released(str(error))
+
+    def _not_released(self, why: str) -> None:
+        logger.warning(
+            "hold %s was not released (%s); it ends by itself at %s", self.id, why, self.reservation.expires_at
+        )
 
 
 class Hold(HoldVerbs, Sync):
@@ -122,5 +125,8 @@ class AsyncHold(HoldVerbs, Async):
 
     async def __aexit__(self, *_: object) -> None:
         # Also when the task is being cancelled: units that nobody will buy should not wait for their deadline.
-        with anyio.move_on_after(2 * RELEASE_S, shield=True):
+        with anyio.move_on_after(2 * RELEASE_S, shield=True) as patience:
             await self._run(self._end())
+        if patience.cancelled_caught:
+            # It may have waited for a connection as long as for its answer; nobody else would ever tell of it.
+            self._not_released("not answered in time")

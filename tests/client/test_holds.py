@@ -166,6 +166,26 @@ def test_a_block_that_never_began_releases_nothing(kind: str) -> None:
     assert not ran
 
 
+async def test_a_release_that_is_given_up_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("holdfast_client.holds.RELEASE_S", 0.05)
+    away = _Away()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "DELETE":
+            await anyio.sleep_forever()
+        return away(request)
+
+    with caplog.at_level(logging.WARNING, "holdfast_client"):
+        client = AsyncClient("http://shop", "k", transport=httpx.MockTransport(answer))
+        async with client, client.hold("A", customer_id="ann"):
+            pass
+    assert [record.message.partition(";")[0] for record in caplog.records] == [
+        f"hold {'0' * 36} was not released (not answered in time)"
+    ]
+
+
 async def test_a_cancelled_task_gives_its_hold_back(service: object, cold_shop: Shop) -> None:
     sku = await anyio.to_thread.run_sync(cold_shop.sku, 5)
     async with AsyncClient(cold_shop.url, KEYS["storefront"]) as client:
