@@ -11,10 +11,13 @@ import asyncio
 import inspect
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.runtime.up_process import Up, clean_environment
 
 ROOT = Path(__file__).parents[2]
 EXPECTED = "# -> "
@@ -119,3 +122,25 @@ def run_python(page: Path, names: dict[str, Any]) -> int:
 
 async def _awaited(code: Any, names: dict[str, Any]) -> None:
     await eval(code, names)  # noqa: S307 - the page is ours
+
+
+def run_page(page: Path, service: Up, least: int) -> None:
+    """Run the blocks of a page against `service`, which takes the place of the one it names; AssertionError when
+    something is not as the page says, or when it says it fewer than `least` times.
+    """
+    text = page.read_text(encoding="utf-8")
+    assert text.count("URL=http://127.0.0.1:8000\n") == text.count("DATA=var/holdfast\n") == 1
+    text = text.replace("URL=http://127.0.0.1:8000\n", f"URL={service.url}\n")
+    text = text.replace("DATA=var/holdfast\n", f"DATA={shlex.quote(str(service.data_dir))}\n")
+    script, checked = script_of(text)
+    assert checked >= least, "the page no longer says what to expect"
+    run = subprocess.run(
+        ["bash", "-c", script],
+        cwd=ROOT,
+        env=clean_environment(),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"

@@ -10,7 +10,6 @@ import ast
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
@@ -24,10 +23,10 @@ import yaml
 
 from holdfast_client import Client
 from runtime.data_folder import read_bootstrap_keys
-from tests.documents.pages import ROOT, Block, blocks, pages, run_python, script_of
+from tests.documents.pages import ROOT, Block, blocks, pages, run_page, run_python
 from tests.documents.shell_words import faults
 from tests.http.running import KEYS, RunningService
-from tests.runtime.up_process import Up, clean_environment
+from tests.runtime.up_process import Up
 
 _TAGS = re.compile(r"<(?:script|link|img|iframe)\b[^>]*?\b((?:src|href)=\"[^\"]*\")")
 _NAV = "nav:\n  - Home: index.md\n\n"
@@ -108,22 +107,7 @@ def test_data_can_be_read(block: Block) -> None:
 
 def test_the_quick_start_runs_as_it_stands(service: Up) -> None:
     page = ROOT / "docs" / "quick-start.md"
-    text = page.read_text()
-    assert text.count("URL=http://127.0.0.1:8000\n") == text.count("DATA=var/holdfast\n") == 1
-    text = text.replace("URL=http://127.0.0.1:8000\n", f"URL={service.url}\n")
-    text = text.replace("DATA=var/holdfast\n", f"DATA={shlex.quote(str(service.data_dir))}\n")
-    script, checked = script_of(text)
-    assert checked >= 6, "the page no longer says what to expect"
-    run = subprocess.run(
-        ["bash", "-c", script],
-        cwd=ROOT,
-        env=clean_environment(),
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"
+    run_page(page, service, 6)
     keys = read_bootstrap_keys(service.data_dir)
     assert keys is not None
     assert run_python(page, {"url": service.url, "storefront_key": keys.storefront_key}) == 1

@@ -5,15 +5,14 @@ of the command above it.
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.documents.pages import ROOT, script_of
-from tests.runtime.up_process import Up, clean_environment
+from tests.documents.pages import ROOT, run_page, script_of
+from tests.runtime.up_process import Up
 
 PAGE = ROOT / "docs" / "shop-day.md"
 
@@ -26,24 +25,7 @@ def service(tmp_path: Path) -> Iterator[Up]:
 
 
 def test_the_page_runs_as_it_stands(service: Up) -> None:
-    page = PAGE.read_text()
-    assert page.count("URL=http://127.0.0.1:8000\n") == page.count("DATA=var/holdfast\n") == 1
-    page = page.replace("URL=http://127.0.0.1:8000\n", f"URL={service.url}\n")
-    page = page.replace("DATA=var/holdfast\n", f"DATA={shlex.quote(str(service.data_dir))}\n")
-    script, checked = script_of(page)
-    assert checked >= 15, "the page no longer says what to expect"
-
-    run = subprocess.run(
-        ["bash", "-c", script],
-        cwd=ROOT,
-        check=False,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-
-    assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"
+    run_page(PAGE, service, 15)
 
 
 def test_an_answer_that_is_not_the_expected_one_is_caught() -> None:
