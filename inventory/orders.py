@@ -168,7 +168,7 @@ async def _cancelled(inventory: Inventory, reporter: Reporter, event: OrderCance
     if reporter.owner and (not sold or any(one.owner != reporter.owner for one in sold)):
         raise UnknownOrder
     if ledger.outstanding:
-        reason = DEFAULT_REASON if event.reason is UNSET else event.reason.strip()
+        reason = ("" if event.reason is UNSET else event.reason.strip()) or DEFAULT_REASON
         ledger = await _put_back_all(inventory, reporter.actor, event.order_id, reason)
     rows = tuple(row for row in ledger.transactions if row.transaction_type == "IN")
     return OrderOutcome(event.order_id, "CANCELLED", tuple(sold), rows, time.time_ns() // 1_000_000)

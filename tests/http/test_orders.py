@@ -124,6 +124,17 @@ def test_cancelled_without_a_reason(one_shop: Shop) -> None:
     assert answer.json()["status"] == "CANCELLED"
 
 
+@pytest.mark.parametrize(
+    ("reason", "kept"), [("no", "no"), (" x ", "x"), ("  ", "order cancelled"), ("", "order cancelled")]
+)
+def test_a_customers_reason_is_as_short_as_it_is(one_shop: Shop, reason: str, kept: str) -> None:
+    sku, order = one_shop.sku(5), fresh()
+    client = one_shop.as_("storefront")
+    client.post(ORDERS, json=created(order, one_shop.reserve(sku))).raise_for_status()
+    answer = client.post(ORDERS, json=cancelled(order, reason=reason))
+    assert [row["reason"] for row in answer.json()["transactions"]] == [kept]
+
+
 def test_orders_nobody_knows(one_shop: Shop) -> None:
     client = one_shop.as_("storefront")
     assert_problem(client.post(ORDERS, json=cancelled(fresh())), 404, "unknown-order")
@@ -145,7 +156,8 @@ def test_orders_nobody_knows(one_shop: Shop) -> None:
         {"type": "order.created", "order_id": "a\x00", "reservation_ids": ["0" * 36]},
         {"type": "order.created", "order_id": "o", "reservation_ids": ["0" * 36] * 1001},
         {"type": "order.created", "order_id": "o", "reservation_ids": ["0" * 36], "reason": "x"},
-        {"type": "order.cancelled", "order_id": "o", "reason": "x"},
+        {"type": "order.cancelled", "order_id": "o", "reason": "x" * 501},
+        {"type": "order.cancelled", "order_id": "o", "reason": "a\x00b"},
     ],
     ids=lambda body: str(body)[:60],
 )
