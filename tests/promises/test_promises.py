@@ -22,6 +22,7 @@ def test_its_tests_are_there(promise: Promise) -> None:
 def test_every_planted_bug_breaks_a_promise_and_is_there() -> None:
     named = [name for promise in promises() for name in promise.planted]
     assert sorted(named) == sorted(fault.name for fault in FAULTS)
+    assert all(promise.planted for promise in promises())
 
 
 def test_no_two_have_one_name() -> None:
