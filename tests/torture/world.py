@@ -322,10 +322,19 @@ class World:
         """
         if "replica" not in self.children:
             return
-        with self._replica.client() as client:
-            await self.wait_for(lambda: _writes_its_file(client), SETTLE_S, lambda: "the replica writes its file")
-            client.bgrewriteaof()
-            await self.wait_for(lambda: not _rewrites(client), SETTLE_S, lambda: "the replica's file is made anew")
+
+        def says(question: Callable[[redis.Redis], bool]) -> Callable[[], bool]:
+            def answer() -> bool:
+                # It may end of the full disk, and is started again.
+                with contextlib.suppress(redis.RedisError, OSError), self._replica.client() as client:
+                    return question(client)
+                return False
+
+            return answer
+
+        await self.wait_for(says(_writes_its_file), SETTLE_S, lambda: "the replica writes its file")
+        await self.wait_for(says(_is_asked_to_rewrite), SETTLE_S, lambda: "the replica makes its file anew")
+        await self.wait_for(says(_has_rewritten), SETTLE_S, lambda: "the replica's file is made anew")
 
     async def promote_replica(self) -> None:
         """The replica is the Redis from now on, and everybody is led to it; the old one must be down."""
@@ -451,9 +460,13 @@ def _writes_its_file(client: redis.Redis) -> bool:
     return bool(info["aof_last_write_status"] == "ok")
 
 
-def _rewrites(client: redis.Redis) -> bool:
+def _is_asked_to_rewrite(client: redis.Redis) -> bool:
+    return bool(client.bgrewriteaof())
+
+
+def _has_rewritten(client: redis.Redis) -> bool:
     info: Any = client.info("persistence")
-    return bool(info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"])
+    return not info["aof_rewrite_in_progress"] and not info["aof_rewrite_scheduled"]
 
 
 def _link_of(replica: EmbeddedRedis) -> str:
