@@ -460,11 +460,14 @@ class Batcher:
         while True:
             await asyncio.sleep(REPLY_TIMEOUT_S / 10)
             now = time.monotonic()
-            for link, (sent_at, _) in list(self._busy.items()):
-                if now - sent_at > REPLY_TIMEOUT_S:
-                    link.close()
+            self._close_silent(now)
             if now - self._damaged_since > DAMAGE_REMEMBERED_S:
                 self._damaged.clear()
+
+    def _close_silent(self, now: float) -> None:
+        for link, (sent_at, _) in list(self._busy.items()):
+            if now - sent_at > REPLY_TIMEOUT_S:
+                link.close()
 
     def _keep(self, work: Any) -> None:
         task = self._loop.create_task(work)
