@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
@@ -22,6 +23,7 @@ EXAMPLES_AN_OPERATION = 15
 SEED = random.randrange(2**32)
 
 
+@pytest.mark.timeout(600)
 def test_every_operation(one_shop: Shop) -> None:
     """Generated good and bad requests against each operation, with a key that may do everything."""
     base = one_shop.running.address("protocol")

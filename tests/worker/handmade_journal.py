@@ -120,9 +120,12 @@ class HandmadeJournal:
         return raw
 
     def append(self, raw: bytes, stream_id: str = "*") -> str:
-        """Write an entry, whatever it is, and let `meta` tell the seq."""
-        self.client.hset(KEYS.meta, "seq", self.seq)
-        return self.client.xadd(KEYS.journal, {"b": raw}, id=stream_id).decode()
+        """Write an entry, whatever it is, and let `meta` tell the seq: both in one step, as the state machine does."""
+        with self.client.pipeline(transaction=True) as pipe:
+            pipe.hset(KEYS.meta, "seq", self.seq)
+            pipe.xadd(KEYS.journal, {"b": raw}, id=stream_id)
+            _, made = pipe.execute()
+        return str(made.decode())
 
     def flush(self) -> str:
         if not self.pending:
