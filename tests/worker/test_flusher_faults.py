@@ -192,17 +192,17 @@ def test_redis_and_postgres_come_and_go(
         postgres.kill()
         busy(journal, 3)
         # A backend outlives its postmaster by a moment and may flush all this yet; what comes now it cannot.
-        wait_until(lambda: running.status.reason == "waits for Postgres")
+        wait_until(lambda: running.status.reason == "waits for Postgres", what="Postgres to be missed")
         busy(journal, 3)
-        wait_until(lambda: running.status.lag_events > 0 and running.status.lag_ms > 0)
+        wait_until(lambda: running.status.lag_events > 0 and running.status.lag_ms > 0, what="the lag to be told")
         postgres.start()
-        wait_until(arrived, timeout_s=20)
+        wait_until(arrived, what="what Postgres has missed")
         redis_server.kill()
-        wait_until(lambda: running.status.reason == "waits for Redis")
+        wait_until(lambda: running.status.reason == "waits for Redis", what="Redis to be missed")
         redis_server.start()
         busy(journal, 3)
-        wait_until(arrived, timeout_s=20)
-        wait_until(lambda: not running.status.reason)
+        wait_until(arrived, what="what came behind the restart of Redis")
+        wait_until(lambda: not running.status.reason, what="all to be well")
         assert rows.ledger() == journal.ledger
         assert running.status.state == "running"
         running.stop()
