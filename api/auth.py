@@ -139,6 +139,8 @@ class KeyStore:
         self._callers: dict[bytes, Caller] = {}
         self._by_header: dict[bytes, Caller] = {}
         self._unknown: dict[bytes, float] = {}
+        self._ended: set[str] = set()
+        """Ids revoked in this process: a question that was under way meanwhile may still say that they are good."""
         self._lookups = asyncio.Semaphore(MAX_LOOKUPS)
         self._refresher: asyncio.Task[None] | None = None
         self._failing = False
@@ -160,13 +162,14 @@ class KeyStore:
     async def refresh(self) -> None:
         """Read the active keys now."""
         keys = await self._source.active()
-        self._callers = {key.key_hash: caller_of(key.id, key.role) for key in keys}
+        self._callers = {key.key_hash: caller_of(key.id, key.role) for key in keys if key.id not in self._ended}
         self._loaded = True
         self._by_header.clear()
         self._unknown.clear()
 
     def forget(self, key_id: str) -> None:
         """A key that was revoked is good no longer, whether or not Postgres can be asked again at once."""
+        self._ended.add(key_id)
         self._callers = {key_hash: caller for key_hash, caller in self._callers.items() if caller.id != key_id}
         self._by_header.clear()
 
@@ -222,7 +225,7 @@ class KeyStore:
                 stored = await self._source.by_hash(key_hash)
             except DatabaseUnavailable:
                 raise Problem("ledger-unavailable", "The key cannot be checked at present.") from None
-            if stored is None:
+            if stored is None or stored.id in self._ended:
                 if len(self._unknown) >= MAX_UNKNOWN:
                     self._unknown.clear()
                 self._unknown[key_hash] = clock() + UNKNOWN_FOR_S
