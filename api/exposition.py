@@ -18,7 +18,7 @@ from prometheus_client.registry import CollectorRegistry
 
 from api.metrics import BUCKETS_S, STALE_S, Snapshot, together
 from engine.tallies import SECONDS_BOUNDS, SIZE_BOUNDS
-from inventory.readiness import OK
+from inventory.readiness import OK, PARTS
 
 if TYPE_CHECKING:
     from engine.vitals import Vitals
@@ -144,18 +144,7 @@ def _readiness(readiness: Readiness) -> Iterator[Metric]:
     parts = _gauge(
         "part_ok", "1 while this part of the service is in order; /readyz says what is the matter.", ["part"]
     )
-    for part in (
-        "redis",
-        "postgres",
-        "flusher",
-        "configuration",
-        "worker",
-        "sweeper",
-        "ledger",
-        "back_pressure",
-        "memory",
-        "replicas",
-    ):
+    for part in PARTS:
         parts.add_metric([part], float(getattr(readiness, part) == OK))
     yield parts
 

@@ -16,12 +16,12 @@ from typing import Any, Final, Literal
 import structlog
 from msgspec import Struct
 from redis import Redis, RedisError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq_scheduler import Scheduler  # type: ignore[import-untyped]
+
+from engine.client import open_blocking_client
 
 Lane = Literal["prompt", "long"]
 LANES: Final[tuple[Lane, ...]] = ("prompt", "long")
@@ -79,12 +79,7 @@ class JobQueue:
 
     def __init__(self, url: str, kinds: Iterable[JobKind]) -> None:
         self.kinds: Mapping[str, JobKind] = {kind.name: kind for kind in kinds}
-        self._redis = Redis.from_url(
-            url,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=REDIS_TIMEOUT_S,
-            socket_connect_timeout=REDIS_TIMEOUT_S,
-        )
+        self._redis = open_blocking_client(url, answer_timeout_s=REDIS_TIMEOUT_S, connect_timeout_s=REDIS_TIMEOUT_S)
         self._queues = {
             lane: Queue(lane, connection=self._redis, job_class=JsonJob, serializer=JSONSerializer) for lane in LANES
         }

@@ -34,6 +34,14 @@ OK: Final = "ok"
 _UNKNOWN: Final = "unknown"
 
 
+NEEDED: Final = ("redis", "postgres", "flusher", "configuration")
+"""Parts of a service without which it serves nobody."""
+WATCHED: Final = ("worker", "sweeper", "ledger", "back_pressure", "memory", "replicas")
+"""Parts that somebody should look at when they are not in order."""
+PARTS: Final = NEEDED + WATCHED
+"""All of them, as Readiness names them."""
+
+
 class Readiness(Struct, frozen=True, kw_only=True):
     """One look. Each part is `ok`, or says in a few words what is the matter."""
 
@@ -67,12 +75,12 @@ class Readiness(Struct, frozen=True, kw_only=True):
     @property
     def obstacles(self) -> dict[str, str]:
         """What keeps requests from being served: while there is one, no traffic should come here."""
-        return self._wrong("redis", "postgres", "flusher", "configuration")
+        return self._wrong(*NEEDED)
 
     @property
     def degraded(self) -> dict[str, str]:
         """What somebody should look at although requests are served."""
-        return self._wrong("worker", "sweeper", "ledger", "back_pressure", "memory", "replicas")
+        return self._wrong(*WATCHED)
 
     @property
     def ready(self) -> bool:

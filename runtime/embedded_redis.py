@@ -16,9 +16,8 @@ from typing import Literal
 from urllib.parse import quote
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from engine.client import open_blocking_client
 from runtime.child_process import spawn, stop
 from runtime.server_binaries import redis_program
 from runtime.socket_folder import socket_folder
@@ -137,7 +136,7 @@ class EmbeddedRedis:
 
     def client(self) -> redis.Redis:
         """A plain synchronous connection to it, without retries."""
-        return redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0), socket_timeout=10)
+        return open_blocking_client(self.url)
 
     def _configuration(self) -> str:
         lines = [

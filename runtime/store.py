@@ -16,10 +16,9 @@ from typing import Any, Final, TypeVar
 import psycopg
 import redis
 from msgspec import Struct
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from sqlalchemy.exc import OperationalError
 
+from engine.client import open_blocking_client
 from engine.fenced import FenceLost
 from engine.keys import partition_keys
 from engine.stored_numbers import whole
@@ -69,13 +68,6 @@ class OpenedStore(Struct, frozen=True):
     run_id: str
     """Of the Redis server that was admitted."""
     warnings: tuple[Finding, ...]
-
-
-def redis_client(url: str, timeout_s: float = 5.0) -> redis.Redis:
-    """A synchronous client on `url` that never retries behind our back."""
-    return redis.Redis.from_url(
-        url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
-    )
 
 
 def open_database(settings: Settings) -> str:
@@ -133,7 +125,7 @@ def _opened(  # noqa: PLR0917
     else:
         _require_head(database_url)
 
-    with redis_client(redis_url) as client:
+    with open_blocking_client(redis_url, answer_timeout_s=5) as client:
         _reach("Redis", redis_url, client.ping, deadline)
         store = audit_redis(client, settings.durability, settings.replicas)
         warnings += require(store)
@@ -259,7 +251,7 @@ class StoreWatch:
     def __init__(self, redis_url: str, database_url: str) -> None:
         self._asking: threading.Thread | None = None
         self._found = NOTHING_KNOWN
-        self._redis = redis_client(redis_url, timeout_s=1.0)
+        self._redis = open_blocking_client(redis_url, answer_timeout_s=1, connect_timeout_s=1)
         self._writer = LedgerWriter(database_url, 0)
         self._keys = partition_keys(0)
 

@@ -17,12 +17,14 @@ Fixtures
                     the partition must be open (`engine`); override `job_settings` for other settings
 - `redis_server`, `postgres_server`  the session's servers (runtime.embedded_*): do not stop these,
 - `make_redis`, `make_postgres`      factories for servers a test may stop, kill and restart as it likes
-- `wait_until(condition, timeout_s=10, what="")`, `await eventually(...)`  polling (tests/waiting.py)
+- `wait_until(condition, timeout_s=30, what="")`, `await eventually(...)`  polling (tests/waiting.py)
+- `without_collector` from here on nothing is collected that something still refers to (tests/leftovers.py)
 - `server_folder`   a short private folder outside pytest's own, for sockets and server data
 """
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import shutil
@@ -219,3 +221,12 @@ def wait_until() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Any]:
     return waiting.eventually
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    """From here on only what nothing refers to goes away."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()

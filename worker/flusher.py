@@ -17,11 +17,9 @@ from typing import Final, Literal
 
 import structlog
 from msgspec import Struct
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
+from engine.client import open_blocking_client
 from engine.journal import JournalReader, stream_position
 from persistence.flush_plan import Cursor, FlushPlan, JournalBroken, JournalGap
 from persistence.journal_entries import JournalEntry, UnreadableEntry, read_entry
@@ -110,9 +108,7 @@ class Flusher:
         self._settings = settings or FlusherSettings()
         self._passed = passed
         # No retries of the client: whether and when to ask again is decided in one place, here.
-        self._redis = Redis.from_url(
-            redis_url, socket_timeout=10, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)
-        )
+        self._redis = open_blocking_client(redis_url)
         self._reader = JournalReader(self._redis, self._settings.partition)
         self._writer = LedgerWriter(database_url, self._settings.partition, passed)
         self._log = structlog.get_logger("worker.flusher").bind(partition=self._settings.partition)

@@ -12,11 +12,9 @@ import time
 
 import structlog
 from msgspec import Struct
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
+from engine.client import open_blocking_client
 from engine.fenced import FenceLost
 from persistence.ledger_writer import LedgerError
 from worker.aof_mender import AofMender
@@ -74,7 +72,7 @@ class Keeper:
         """Look until stopped. Survives Redis and Postgres going away; raises only for a bug."""
         recovery = Recovery(*self._urls, self._settings.recovery, self._passed)
         # With a connection of its own: the file is mended also while Postgres is away.
-        redis = Redis.from_url(self._urls[0], socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0))
+        redis = open_blocking_client(self._urls[0], answer_timeout_s=5)
         mender = AofMender(redis)
         back_off_ms = 0
         try:

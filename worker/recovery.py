@@ -20,11 +20,9 @@ from typing import Final, Literal
 
 import structlog
 from msgspec import Struct
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
-from redis.retry import Retry
 
+from engine.client import open_blocking_client
 from engine.errors import HoldfastError
 from engine.events import SCHEMA
 from engine.fenced import FencedPartition, FenceLost, StateFacts
@@ -98,13 +96,7 @@ class Recovery:
         self._passed = passed
         self._progress = progress
         # One connection: if it breaks, so does the attempt.
-        self._redis = Redis.from_url(
-            redis_url,
-            socket_timeout=30,
-            socket_connect_timeout=5,
-            retry=Retry(NoBackoff(), 0),
-            single_connection_client=True,
-        )
+        self._redis = open_blocking_client(redis_url, answer_timeout_s=30, single_connection_client=True)
         self._state = FencedPartition(self._redis, self._settings.partition)
         self._reader = JournalReader(self._redis, self._settings.partition)
         self._ledger = RecoveryLedger(database_url, self._settings.partition)

@@ -12,14 +12,11 @@ from api.requests import Reader, json_answer
 from api.schemas.pulse import LatencyView, LostDemandView, ProcessView, PulseView, RatesView
 from inventory.pulse.fleet import Fleet, FleetReader
 from inventory.pulse.sheets import ProcessPulse
+from inventory.readiness import PARTS
 
 router = APIRouter(prefix="/inventory", tags=["running it"])
 
 MOST_LOST: Final = 50
-PARTS: Final = (
-    "redis", "postgres", "flusher", "configuration", "worker", "sweeper", "ledger", "back_pressure", "memory",
-    "replicas",
-)  # fmt: skip
 
 
 @router.get("/pulse", summary="Rates, lags and health of the whole service", **operation({200: PulseView}))

@@ -5,9 +5,8 @@ stay, with link, buffers and requests, until the garbage collector comes, which 
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -18,21 +17,9 @@ from engine.link import Link, open_link, parse_url
 from runtime.embedded_redis import EmbeddedRedis
 from tests.engine.calls import holding, stock
 from tests.engine.conftest import FakeServer, pause
+from tests.leftovers import alive
 
 RECONNECTS = 10
-
-
-@pytest.fixture
-def without_collector() -> Iterator[None]:
-    """From here on only what nothing refers to goes away."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
-def alive(kind: type) -> int:
-    return sum(isinstance(one, kind) for one in gc.get_objects())
 
 
 async def failed(call: Awaitable[Any]) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,23 +14,11 @@ from runtime.embedded_redis import EmbeddedRedis
 from tests.engine.conftest import pause
 from tests.http.conftest import Shop
 from tests.http.running import ADAPTERS, RunningService
+from tests.leftovers import alive
 from tests.waiting import wait_until
 
 MakeService = Callable[..., RunningService]
 BUYERS = 8
-
-
-@pytest.fixture
-def without_collector() -> Iterator[None]:
-    """From here on only what nothing refers to goes away."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
-def alive(*kinds: type) -> int:
-    return sum(isinstance(one, kinds) for one in gc.get_objects())
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)

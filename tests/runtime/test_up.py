@@ -19,12 +19,12 @@ import httpx
 import psycopg
 import pytest
 
+from engine.client import open_blocking_client
 from runtime.child_process import unprivileged_user
 from runtime.data_folder import read_running_servers
 from runtime.embedded_postgres import EmbeddedPostgres
 from runtime.embedded_redis import EmbeddedRedis
 from runtime.server_binaries import can_enter
-from runtime.store import redis_client
 from tests.runtime.up_process import Up, clean_environment, is_alive
 
 # Each starts three Python processes and two servers: seconds alone, minutes on a crowded machine.
@@ -288,7 +288,7 @@ def test_durability_fsync_syncs_every_write(start_up: StartUp) -> None:
     service = start_up(environment={"HOLDFAST_DURABILITY": "fsync"})
     servers = read_running_servers(service.data_dir)
     assert servers is not None
-    with redis_client(servers.redis_url) as client:
+    with open_blocking_client(servers.redis_url) as client:
         assert client.config_get("appendfsync") == {"appendfsync": "always"}
 
 

@@ -28,6 +28,7 @@ from rq.job import Job
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
 
+from engine.client import open_blocking_client
 from inventory.job_queue import ENTRY, JobQueue, JsonJob, Lane
 from persistence.database import Database, DatabaseUnavailable
 from persistence.queries import job_runs
@@ -74,7 +75,7 @@ def work(settings: JobSettings, registry: Registry, lanes: Sequence[Lane]) -> No
 def _wait_for(jobs_url: str) -> None:
     """Return once the jobs' Redis answers; say once why it does not. A signal ends the process meanwhile."""
     told = False
-    with Redis.from_url(jobs_url, retry=Retry(NoBackoff(), 0), socket_timeout=5, socket_connect_timeout=5) as asking:
+    with open_blocking_client(jobs_url, answer_timeout_s=5) as asking:
         while True:
             try:
                 asking.ping()

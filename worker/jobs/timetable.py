@@ -15,13 +15,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
 import structlog
-from redis import Redis, RedisError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis import RedisError
 from rq.exceptions import DeserializationError, NoSuchJobError
 from rq.job import Job
 from rq_scheduler import Scheduler  # type: ignore[import-untyped]
 
+from engine.client import open_blocking_client
 from inventory.job_queue import ENTRY, JobKind, JsonJob, payload_of, rq_timeout_s, schedule_id
 
 LOOK_EVERY_S: Final = 1.0
@@ -39,7 +38,7 @@ class Timetable:
 
     def __init__(self, jobs_url: str, kinds: Iterable[JobKind]) -> None:
         self._kinds = [kind for kind in kinds if kind.schedule is not None]
-        self._redis = Redis.from_url(jobs_url, retry=Retry(NoBackoff(), 0), socket_timeout=5, socket_connect_timeout=5)
+        self._redis = open_blocking_client(jobs_url, answer_timeout_s=5)
         self._scheduler = Scheduler(connection=self._redis, job_class=JsonJob, interval=LOOK_EVERY_S)
         self._declared_at = float("-inf")
         self._away = False
