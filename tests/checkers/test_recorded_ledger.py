@@ -43,7 +43,7 @@ async def test_journal_and_ledger_after_a_busy_run(
     state = await engine.journal_state()
     await eventually(lambda: flushed_seq(database_url) == state.seq, 60, "the ledger has all of it")
     flusher.stop()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
     stream = [decode_entry(fields[b"b"]) for _, fields in redis_client.xrange(KEYS.journal)]  # type: ignore[union-attr]

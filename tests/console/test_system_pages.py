@@ -47,7 +47,7 @@ def receiver() -> Iterator[tuple[str, type[Receiver]]]:
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/hook", kind
         server.shutdown()
-        thread.join(10)
+        thread.join(60)
 
 
 def run_job(service: WorkedService, name: str, **arguments: str) -> None:

@@ -79,6 +79,6 @@ async def test_a_server_busy_with_somebody_elses_script(
     with pytest.raises(StoreRefused, match="BUSY"):
         await shop.execute(Release(hold.id[:24], hold.created_ms))
     own_client.script_kill()
-    other.join(10)
+    other.join(60)
 
     assert (await shop.release(hold.id)).status == "CANCELLED"

@@ -79,7 +79,7 @@ class Listener:
             # Closing would not wake the thread that reads.
             with contextlib.suppress(OSError):
                 self._response.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
-        self._thread.join(10)
+        self._thread.join(60)
         self._client.close()
         assert self.ended, "the listener did not end"
 

@@ -72,7 +72,7 @@ class RunningService:
             open_partition(client, 1, 0)
         self.start_flusher()
         self._thread.start()
-        assert self._started.wait(20), "the service did not start"
+        assert self._started.wait(60), "the service did not start"
         if self._failure is not None:
             raise self._failure
         return self
@@ -80,7 +80,7 @@ class RunningService:
     def stop(self) -> None:
         """Stop everything, flusher last."""
         self.ask_to_stop()
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive(), "the service did not stop"
         self.stop_flusher()
 
@@ -114,7 +114,7 @@ class RunningService:
         if self.flusher is None or self._flusher_thread is None:
             return
         self.flusher.stop()
-        self._flusher_thread.join(20)
+        self._flusher_thread.join(60)
         assert not self._flusher_thread.is_alive(), "the flusher did not stop"
         self.flusher = None
 
@@ -128,7 +128,7 @@ class RunningService:
         async def awaited() -> Any:
             return await work()
 
-        return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result(60)
 
     def _run(self) -> None:
         try:

@@ -202,7 +202,7 @@ def test_a_stream_is_counted_by_how_long_it_took_to_begin(one_shop: Shop, listen
 
 @pytest.fixture
 def quick(make_service: Callable[..., RunningService]) -> RunningService:
-    return make_service(ApiSettings(ledger_timeout_s=5.0, streams=QUICK))
+    return make_service(ApiSettings(ledger_timeout_s=30.0, streams=QUICK))
 
 
 def test_a_heartbeat_tells_the_position(quick: RunningService, listen: Listen) -> None:
@@ -316,7 +316,7 @@ def test_postgres_away_is_waited_for(
     server = make_postgres()
     server.create_database("events")
     upgrade(server.database_url("events"))
-    running = make_service(ApiSettings(ledger_timeout_s=5.0, streams=QUICK), database=server.database_url("events"))
+    running = make_service(ApiSettings(ledger_timeout_s=30.0, streams=QUICK), database=server.database_url("events"))
     shop = Shop(running, "protocol")
     sku = shop.sku(5)
     listener = listen(running, query="?last_event_id=oldest")

@@ -291,7 +291,7 @@ class TestAgedOutOfRedis:
 
     @pytest.fixture(params=["protocol", "asgi"])
     def shop(self, request: pytest.FixtureRequest, make_service: MakeService, shop_on: ShopOn) -> Shop:
-        running = make_service(ApiSettings(ledger_timeout_s=5), EngineSettings(retention_ms=1))
+        running = make_service(ApiSettings(ledger_timeout_s=30), EngineSettings(retention_ms=1))
         return shop_on(running, request.param)
 
     def forget(self, shop: Shop, held: dict[str, Any], status: str) -> None:

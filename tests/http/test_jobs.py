@@ -24,7 +24,7 @@ def run(service: RunningService, name: str, **arguments: str) -> Outcome:
         redis_url=service.redis_url,
         jobs_url=next_database(service.redis_url),
         database_url=service.database_url,
-        inventory=InventorySettings(ledger_timeout_s=5.0),
+        inventory=InventorySettings(ledger_timeout_s=30.0),
     )
     return asyncio.run(run_job(settings, JOBS, name, arguments, uuid.uuid4().hex))
 

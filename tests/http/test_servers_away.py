@@ -27,8 +27,13 @@ from tests.http.running import RunningService
 from tests.http.test_readiness import stopped
 from tests.waiting import wait_until
 
-Servers = tuple[EmbeddedRedis, EmbeddedPostgres, Shop]
+Servers = tuple[EmbeddedRedis, EmbeddedPostgres]
+OpenShop = Callable[[float], Shop]
 AT_A_TIME = 8
+LEDGER_S = 30.0
+"""What the service waits for the ledger while all is well: a machine that is busy is no failure."""
+AWAY_S = 1.0
+"""What it waits while a server is away: as many waits follow each other as there are operations."""
 PATIENCE_S = 40.0
 """Longer than anything here may take on a machine that is busy; a client gives up long before a hang would end."""
 ENDLESS = {"/inventory/events"}
@@ -36,20 +41,40 @@ ENDLESS = {"/inventory/events"}
 
 
 @pytest.fixture
-def servers(
-    make_redis: Callable[..., EmbeddedRedis],
-    make_postgres: Callable[..., EmbeddedPostgres],
-    make_service: Callable[..., RunningService],
-) -> Iterator[Servers]:
+def servers(make_redis: Callable[..., EmbeddedRedis], make_postgres: Callable[..., EmbeddedPostgres]) -> Servers:
     redis, postgres = make_redis(), make_postgres()
     postgres.create_database("shop")
-    url = postgres.database_url("shop")
-    upgrade(url)
-    rules = InventorySettings(ledger_timeout_s=1.0, webhooks=WebhookRules(allow_private=True))
-    settings = ApiSettings(ledger_timeout_s=1.0, import_wait_s=1.0)
-    shop = Shop(make_service(settings, None, rules, redis=redis.url, database=url), "protocol")
-    yield redis, postgres, shop
-    shop.close()
+    upgrade(postgres.database_url("shop"))
+    return redis, postgres
+
+
+@pytest.fixture
+def open_shop(servers: Servers, make_service: Callable[..., RunningService]) -> Iterator[OpenShop]:
+    """`open_shop(seconds)`: a service on these servers that waits so long for the ledger."""
+    redis, postgres = servers
+    opened: list[Shop] = []
+
+    def open_one(ledger_timeout_s: float) -> Shop:
+        rules = InventorySettings(ledger_timeout_s=ledger_timeout_s, webhooks=WebhookRules(allow_private=True))
+        settings = ApiSettings(ledger_timeout_s=ledger_timeout_s, import_wait_s=ledger_timeout_s)
+        running = make_service(settings, None, rules, redis=redis.url, database=postgres.database_url("shop"))
+        shop = Shop(running, "protocol")
+        opened.append(shop)
+        wait_until(lambda: shop.as_("nobody").get("/readyz").status_code == 200, what="readiness")
+        return shop
+
+    yield open_one
+    for shop in opened:
+        shop.close()
+
+
+@pytest.fixture
+def operations(open_shop: OpenShop) -> Operations:
+    """Made by a service that is patient, and is gone now."""
+    patient = open_shop(LEDGER_S)
+    operations = Operations(patient)
+    patient.running.stop()
+    return operations
 
 
 class Operations:
@@ -159,17 +184,16 @@ def _asked(shop: Shop, name: str, request: dict[str, Any]) -> tuple[str, int, st
     return name, status, f"{status} {text[:200]}" if status >= 500 and not told else ""
 
 
-def test_while_all_is_well(servers: Servers) -> None:
-    _, _, shop = servers
-    statuses = check_all(shop, Operations(shop))
+def test_while_all_is_well(operations: Operations, open_shop: OpenShop) -> None:
+    statuses = check_all(open_shop(LEDGER_S), operations)
     assert sum(status < 300 for status in statuses.values()) > 40, statuses
     assert not [name for name, status in statuses.items() if status == 503]
 
 
 @pytest.mark.parametrize("how", ["gone", "hangs"])
-def test_while_postgres_is_away(servers: Servers, how: str) -> None:
-    _, postgres, shop = servers
-    operations = Operations(shop)
+def test_while_postgres_is_away(servers: Servers, operations: Operations, open_shop: OpenShop, how: str) -> None:
+    _, postgres = servers
+    shop = open_shop(AWAY_S)
     with away(postgres, how):
         statuses = check_all(shop, operations)
         assert sum(status == 503 for status in statuses.values()) > 30, statuses
@@ -177,9 +201,9 @@ def test_while_postgres_is_away(servers: Servers, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["gone", "hangs"])
-def test_while_redis_is_away(servers: Servers, how: str) -> None:
-    redis, _, shop = servers
-    operations = Operations(shop)
+def test_while_redis_is_away(servers: Servers, operations: Operations, open_shop: OpenShop, how: str) -> None:
+    redis, _ = servers
+    shop = open_shop(AWAY_S)
     with away(redis, how):
         statuses = check_all(shop, operations)
         assert sum(status == 503 for status in statuses.values()) > 15, statuses

@@ -98,7 +98,7 @@ def test_a_redis_that_appears_late_is_waited_for(database_url: str, server_folde
     opening.start()
     late.start()
     try:
-        opening.join(20)
+        opening.join(60)
         assert opened
     finally:
         late.stop()

@@ -99,7 +99,7 @@ class Up:
 
     def wait(self, timeout_s: float = 60.0) -> int:
         code = self.process.wait(timeout_s)
-        self._reader.join(5)
+        self._reader.join(60)
         return code
 
     def stop(self) -> int:

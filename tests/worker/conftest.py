@@ -70,7 +70,7 @@ class RunningFlusher:
 
     def stop(self) -> None:
         self.flusher.stop()
-        self.thread.join(20)
+        self.thread.join(60)
         assert not self.thread.is_alive()
         if self.error is not None:
             raise self.error

@@ -37,7 +37,7 @@ def test_nobody_is_told_before_the_commit(
         start_flusher(passed=hold)
         journal.adjust({"A": 1})
         journal.flush()
-        assert held.wait(10)
+        assert held.wait(60)
         # Postgres delivers what is committed at once: what was told is there by the time that another commit is.
         listening.execute("NOTIFY holdfast_ledger, 'marker'")
         heard = next(listening.notifies(timeout=60)).payload
@@ -63,7 +63,7 @@ def test_what_came_during_a_flush_is_not_trimmed_with_it(
         journal.adjust({"A": 1})
     journal.flush()
     start_flusher(FlusherSettings(tick_ms=1, block_ms=20, trim_every_ms=1, keep_ms=0, halted_retry_ms=60), passed=more)
-    assert came.wait(10)
+    assert came.wait(60)
     flushed()
     assert redis_client.xlen(KEYS.journal) >= 1
 

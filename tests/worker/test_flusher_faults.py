@@ -97,7 +97,7 @@ def test_an_error_at_a_step_leaves_nothing_open(
 
     busy(journal, 3)
     running = start_flusher(passed=stumble)
-    running.thread.join(10)
+    running.thread.join(60)
     assert isinstance(running.error, Stumbled)
     # A backend hears of the end of its connection a moment later.
     ours = "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -136,7 +136,7 @@ def test_a_zombie_wakes_up_behind_another(
 
     busy(journal, 5)
     zombie = start_flusher(passed=fall_asleep)
-    assert asleep.wait(10)
+    assert asleep.wait(60)
     start_flusher()
     busy(journal, 5)
     flushed()
@@ -249,8 +249,8 @@ def test_trimming_stays_behind_the_cursor(
             raise Stumbled
 
     running = start_flusher(settings, passed=hold_back)
-    assert blocked.wait(10)
-    running.thread.join(10)
+    assert blocked.wait(60)
+    running.thread.join(60)
     assert redis_client.xlen(KEYS.journal) == before
     start_flusher(settings)
     flushed()
@@ -288,7 +288,7 @@ def test_lag_is_told(journal: HandmadeJournal, start_flusher: Start, flushed: Ca
 
     def slow(here: str) -> None:
         if here == "after_commit":
-            assert let_go.wait(20)
+            assert let_go.wait(60)
 
     busy(journal, 4)
     settings = FlusherSettings(tick_ms=1, block_ms=20, report_every_ms=1, flush_events=5, read_entries=1)

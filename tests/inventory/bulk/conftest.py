@@ -105,7 +105,7 @@ def flushing(redis_url: str, database_url: str) -> Iterator[None]:
     thread.start()
     yield
     flusher.stop()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 

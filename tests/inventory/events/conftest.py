@@ -52,7 +52,7 @@ def start_flusher(redis_url: str, database_url: str) -> Iterator[Callable[..., F
     yield start
     for flusher, thread in started:
         flusher.stop()
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
 
 

@@ -49,7 +49,7 @@ class Store:
     def stop_flusher(self) -> None:
         if self._thread is not None:
             self.flusher.stop()
-            self._thread.join(20)
+            self._thread.join(60)
             assert not self._thread.is_alive()
             self._thread = None
 

@@ -136,7 +136,7 @@ def store(session_folder: Path, postgres_server: EmbeddedPostgres, _template_dat
     thread.start()
     yield Store(server, database_url)
     flusher.stop()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
     with server.client() as client:
         leaks = leaked_keys(client)

@@ -33,7 +33,7 @@ def flusher(redis_url: str, database_url: str, engine: Engine) -> Iterator[Flush
     thread.start()
     yield running
     running.stop()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 

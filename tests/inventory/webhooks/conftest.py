@@ -131,7 +131,7 @@ async def shop(engine: Engine, redis_url: str, database_url: str) -> AsyncIterat
     await watermark.close()
     await database.close()
     flusher.stop()
-    flushing.join(20)
+    flushing.join(60)
     assert not flushing.is_alive()
 
 
