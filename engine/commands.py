@@ -118,6 +118,8 @@ class Configure(Struct, frozen=True, array_like=True, tag="configure"):
     active: bool
     initial_stock: int
     actor: str
+    keeps: str = ""
+    """What a SKU that is there keeps as it is, whatever is said above: `s` safety stock, `t` threshold, `a` active."""
 
 
 class Announce(Struct, frozen=True, array_like=True, tag="announce"):

@@ -7,7 +7,6 @@ reserve until the change is repeated, while counters without a product would sel
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from msgspec import Struct
 
@@ -19,16 +18,9 @@ from persistence.queries import products
 from persistence.queries.products import Product, ProductSettings
 
 
-class ProductChange(Struct, frozen=True, kw_only=True):
+class ProductChange(ProductSettings, frozen=True, kw_only=True):
     """What is wanted of a product. What is None keeps its value, or gets its default when the product is new."""
 
-    sku: str
-    name: str
-    category: str | Literal[False] | None = None
-    """False: none at all."""
-    low_stock_threshold: int | None = None
-    safety_stock: int | None = None
-    status: products.ProductStatus | None = None
     initial_stock: int = 0
     """Counts only when the product is made; then it becomes an IN row of the ledger."""
 
@@ -61,22 +53,8 @@ async def put_products(inventory: Inventory, changes: Sequence[ProductChange], a
 
     Raises StockLimit, Unavailable, DatabaseUnavailable; by then some of the products may have been changed.
     """
-    before = await products.by_skus(inventory.database, [change.sku for change in changes])
-    wanted = [_settings(change, before.get(change.sku)) for change in changes]
-    put = await products.put_many(inventory.database, wanted)
-    results = await inventory.engine.apply(
-        [
-            Configure(
-                sku=change.sku,
-                safety_stock=product.safety_stock,
-                low_stock_threshold=product.low_stock_threshold,
-                active=product.status == "active",
-                initial_stock=change.initial_stock,
-                actor=actor,
-            )
-            for change, product in zip(changes, wanted, strict=True)
-        ]
-    )
+    put = await products.put_many(inventory.database, changes)
+    results = await inventory.engine.apply([_configure(change, put[change.sku], actor) for change in changes])
     _check(results)
     epoch, seq = max(((result.epoch, result.seq) for result in results), default=(0, 0))
     return PutProducts(
@@ -92,17 +70,15 @@ def _check(results: Sequence[Result]) -> None:
             raise InvalidRequest("not settings that the engine takes")
 
 
-def _settings(change: ProductChange, before: Product | None) -> ProductSettings:
-    category = before.category if before is not None else None
-    return ProductSettings(
+def _configure(change: ProductChange, product: Product, actor: str) -> Configure:
+    # Each kept setting is kept by the engine too: between Postgres and here another change may have come to it.
+    kept = {"s": change.safety_stock, "t": change.low_stock_threshold, "a": change.status}
+    return Configure(
         sku=change.sku,
-        name=change.name,
-        category=category if change.category is None else change.category or None,
-        low_stock_threshold=_kept(change.low_stock_threshold, before.low_stock_threshold if before else 0),
-        safety_stock=_kept(change.safety_stock, before.safety_stock if before else 0),
-        status=change.status or (before.status if before else "active"),
+        safety_stock=product.safety_stock,
+        low_stock_threshold=product.low_stock_threshold,
+        active=product.status == "active",
+        initial_stock=change.initial_stock,
+        actor=actor,
+        keeps="".join(letter for letter, wanted in kept.items() if wanted is None),
     )
-
-
-def _kept(wanted: int | None, before: int) -> int:
-    return before if wanted is None else wanted

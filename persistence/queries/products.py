@@ -7,11 +7,11 @@ follow the engine's `configure` events afterwards.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
 
 from msgspec import Struct
-from sqlalchemy import Row, func, or_, select, text
+from sqlalchemy import Row, Select, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.sql import bindparam
 
@@ -22,6 +22,8 @@ from persistence.tables import products
 ProductStatus = Literal["active", "inactive"]
 
 _PRODUCT = products.c
+_COLUMNS: Final = ("sku", "name", "category", "low_stock_threshold", "safety_stock", "status")
+"""Of the table, those that are put."""
 
 
 class Product(Struct, frozen=True):
@@ -37,6 +39,11 @@ class Product(Struct, frozen=True):
     updated_at: datetime
 
 
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
+_NEW: Final = Product("", "", None, 0, 0, "active", _NEVER, _NEVER)
+"""What a product is that nothing was said of."""
+
+
 class ProductFilter(Struct, frozen=True):
     """Which products; None: any."""
 
@@ -46,15 +53,16 @@ class ProductFilter(Struct, frozen=True):
     """Text that SKU or name contain, whatever the case."""
 
 
-class ProductSettings(Struct, frozen=True):
-    """What can be said of a product."""
+class ProductSettings(Struct, frozen=True, kw_only=True):
+    """What can be said of a product. What is None keeps its value, or gets its default when the product is new."""
 
     sku: str
     name: str
-    category: str | None
-    low_stock_threshold: int
-    safety_stock: int
-    status: ProductStatus
+    category: str | Literal[False] | None = None
+    """False: none at all."""
+    low_stock_threshold: int | None = None
+    safety_stock: int | None = None
+    status: ProductStatus | None = None
 
 
 async def get(database: Database, sku: str) -> Product | None:
@@ -91,21 +99,47 @@ async def put_many(database: Database, wanted: Sequence[ProductSettings]) -> dic
 
     Each SKU named once. Raises DatabaseUnavailable; safe to repeat.
     """
-    names = ProductSettings.__struct_fields__
-    given = select(
-        *(
-            func.unnest(
-                bindparam(f"given_{name}", [getattr(one, name) for one in wanted], type_=ARRAY(_PRODUCT[name].type))
-            ).label(name)
-            for name in names
-        )
-    ).order_by("sku")  # always in one order, so that two writers cannot wait for each other
-    statement = insert(products).from_select(names, given)
-    statement = statement.on_conflict_do_update(
-        index_elements=["sku"],
-        set_={name: statement.excluded[name] for name in names[1:]} | {"updated_at": func.now()},
+    # Always in one order, so that two writers cannot wait for each other.
+    wanted = sorted(wanted, key=lambda one: one.sku)
+    async with database.transaction() as connection:
+        made = insert(products).from_select(_COLUMNS, _given([_settled(one, None) for one in wanted]))
+        made = made.on_conflict_do_nothing()
+        found = {row.sku: _product(row) for row in await connection.execute(made.returning(products))}
+        there = [one for one in wanted if one.sku not in found]
+        if there:
+            # Locked before they are looked at: what is kept is what a writer at the same moment made of it.
+            skus = bindparam("skus", [one.sku for one in there], type_=ARRAY(_PRODUCT.sku.type))
+            locked = select(products).where(_PRODUCT.sku == func.any(skus)).order_by(_PRODUCT.sku).with_for_update()
+            before = {row.sku: _product(row) for row in await connection.execute(locked)}
+            given = _given([_settled(one, before[one.sku]) for one in there]).subquery()
+            change = update(products).where(_PRODUCT.sku == given.c.sku)
+            change = change.values({name: given.c[name] for name in _COLUMNS[1:]} | {"updated_at": func.now()})
+            found |= {row.sku: _product(row) for row in await connection.execute(change.returning(products))}
+    return found
+
+
+def _settled(wanted: ProductSettings, before: Product | None) -> tuple[str | int | None, ...]:
+    """What the product's row will say, in the order of _COLUMNS."""
+    kept = before or _NEW
+    return (
+        wanted.sku,
+        wanted.name,
+        kept.category if wanted.category is None else wanted.category or None,
+        kept.low_stock_threshold if wanted.low_stock_threshold is None else wanted.low_stock_threshold,
+        kept.safety_stock if wanted.safety_stock is None else wanted.safety_stock,
+        wanted.status or kept.status,
     )
-    return {row.sku: _product(row) for row in await database.write(statement.returning(products))}
+
+
+def _given(rows: Sequence[tuple[str | int | None, ...]]) -> Select[Any]:
+    """The rows as Postgres may select from them, in their order."""
+    columns = [
+        func.unnest(bindparam(f"given_{name}", [row[place] for row in rows], type_=ARRAY(_PRODUCT[name].type))).label(
+            name
+        )
+        for place, name in enumerate(_COLUMNS)
+    ]
+    return select(*columns)
 
 
 async def page(database: Database, filters: ProductFilter, limit: int = 50, cursor: str | None = None) -> Page[Product]:

@@ -19,7 +19,7 @@ from typing import Any, Final
 from engine import Engine, EngineSettings
 from engine.scripts import Script, compose
 from runtime.embedded_redis import EmbeddedRedis
-from tests.model.engine_machine import SKUS, UNKNOWN, EngineMachine, bound
+from tests.model.engine_machine import KEEPS, SKUS, UNKNOWN, EngineMachine, bound
 
 STEPS_A_SHOP: Final = 40
 """Of batches, waits and sweeps; some 250 commands."""
@@ -87,7 +87,7 @@ class Dice:
                 dice.choice((0, 0, 4, 12)),
                 dice.choice((None, None, 0, 1)),
             ),
-            "configure": (dice.choice(SKUS), dice.randint(0, 3), dice.randint(0, 9)),
+            "configure": (dice.choice(SKUS), dice.randint(0, 3), dice.randint(0, 9), dice.choice(KEEPS)),
         }
         return (verb, *more[verb])
 

@@ -41,6 +41,7 @@ SKUS = ("A", "B", "C d", "E")
 UNKNOWN = "nope"
 DETAILS = '{"c":"ann"}'
 OWNERS = ("ann", "bob")
+KEEPS = ("", "", "s", "t", "a", "sta")
 
 _record = msgspec.msgpack.Decoder(Record)
 
@@ -72,7 +73,13 @@ intents = st.one_of(
         st.sampled_from([0, 0, 4, 12]),
         st.sampled_from([None, None, 0, 1]),
     ),
-    st.tuples(st.just("configure"), skus.filter(lambda sku: sku != UNKNOWN), st.integers(0, 3), st.integers(0, 9)),
+    st.tuples(
+        st.just("configure"),
+        skus.filter(lambda sku: sku != UNKNOWN),
+        st.integers(0, 3),
+        st.integers(0, 9),
+        st.sampled_from(KEEPS),
+    ),
 )
 
 
@@ -116,7 +123,7 @@ class EngineMachine(RuleBasedStateMachine):
     @initialize(stock=st.tuples(*[st.integers(0, 40) for _ in SKUS]))
     def open_shop(self, stock: tuple[int, ...]) -> None:
         """Three of the SKUs with stock; the last one is made later, or never."""
-        opening = [("configure", sku, 0, units_) for sku, units_ in zip(SKUS[:-1], stock, strict=False)]
+        opening = [("configure", sku, 0, units_, "") for sku, units_ in zip(SKUS[:-1], stock, strict=False)]
         self.step([self.command_of(intent) for intent in opening])
 
     @rule(intents=st.lists(intents, min_size=4, max_size=14))
@@ -223,11 +230,11 @@ class EngineMachine(RuleBasedStateMachine):
             lambda: self.model.adjust(base, asked, fingerprint, max_change, expected),
         )
 
-    def _configure(self, sku: str, safety: int, initial: int) -> Any:
+    def _configure(self, sku: str, safety: int, initial: int, keeps: str) -> Any:
         active = initial != 9
         return (
-            Configure(sku, safety, 2, active, initial, "admin"),
-            lambda: self.model.configure(sku, safety, 2, active, initial),
+            Configure(sku, safety, 2 + initial % 2, active, initial, "admin", keeps),
+            lambda: self.model.configure(sku, safety, 2 + initial % 2, active, initial, keeps),
         )
 
     # -- one step, and what must hold after it

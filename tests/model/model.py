@@ -108,10 +108,12 @@ class Model:
 
     # -- verbs
 
-    def configure(self, sku: str, safety: int, threshold: int, active: bool, initial: int) -> Outcome:
+    def configure(self, sku: str, safety: int, threshold: int, active: bool, initial: int, keeps: str = "") -> Outcome:
         created = sku not in self.skus
         level = self.skus.setdefault(sku, Sku(on_hand=initial))
-        level.safety, level.threshold, level.active = safety, threshold, active
+        for letter, name, value in (("s", "safety", safety), ("t", "threshold", threshold), ("a", "active", active)):
+            if created or letter not in keeps:
+                setattr(level, name, value)
         self._changed()
         return Outcome("ok", created=created)
 

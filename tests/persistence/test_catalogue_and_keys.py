@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import text
 
 from persistence.database import Database, DatabaseUnavailable
 from persistence.queries import ledger_state, orders, products
 from persistence.queries.api_keys import ApiKeys, KeyExists
-from persistence.queries.products import ProductFilter
+from persistence.queries.products import ProductFilter, ProductSettings
 from tests.persistence.conftest import LedgerFiller
+from tests.waiting import eventually
 
 RunSql = Callable[..., list[tuple[object, ...]]]
 
 
 async def put(database: Database, sku: str, **fields: object) -> products.Product:
-    given = {
-        "name": f"name of {sku}", "category": None, "low_stock_threshold": 0, "safety_stock": 0, "status": "active",
-        **fields,
-    }  # fmt: skip
-    return (await products.put_many(database, [products.ProductSettings(sku, **given)]))[sku]  # type: ignore[arg-type]
+    given = products.ProductSettings(sku=sku, **{"name": f"name of {sku}", **fields})  # type: ignore[arg-type]
+    return (await products.put_many(database, [given]))[sku]
 
 
-async def test_put_creates_then_replaces(database: Database) -> None:
+async def test_put_creates_then_changes(database: Database) -> None:
     first = await put(database, "MUG", category="kitchen", low_stock_threshold=5)
     again = await put(database, "MUG", name="Mug", safety_stock=2)
     assert (first.category, first.low_stock_threshold) == ("kitchen", 5)
-    assert (again.name, again.category, again.low_stock_threshold, again.safety_stock) == ("Mug", None, 0, 2)
+    assert (again.name, again.category, again.low_stock_threshold, again.safety_stock) == ("Mug", "kitchen", 5, 2)
+    assert (first.status, again.status) == ("active", "active")
     assert again.created_at == first.created_at
     assert again.updated_at > first.updated_at
     assert await products.get(database, "MUG") == again
@@ -37,14 +38,32 @@ async def test_put_creates_then_replaces(database: Database) -> None:
 async def test_many_are_put_at_once(database: Database) -> None:
     await put(database, "MUG", category="kitchen")
     wanted = [
-        products.ProductSettings("TEAPOT", "Teapot", None, 1, 2, "inactive"),
-        products.ProductSettings("MUG", "Mug", None, 3, 4, "active"),
+        ProductSettings(sku="TEAPOT", name="Teapot", low_stock_threshold=1, safety_stock=2, status="inactive"),
+        ProductSettings(sku="MUG", name="Mug", category=False, low_stock_threshold=3),
     ]
-    assert await products.put_many(database, wanted) == await products.every(database)
-    assert {one.sku: (one.name, one.category, one.low_stock_threshold) for one in wanted} == {
-        sku: (one.name, one.category, one.low_stock_threshold) for sku, one in (await products.every(database)).items()
-    }
+    found = await products.put_many(database, wanted)
+    assert found == await products.every(database)
+    assert {sku: (one.name, one.category, one.low_stock_threshold, one.status) for sku, one in found.items()} == {
+        "TEAPOT": ("Teapot", None, 1, "inactive"), "MUG": ("Mug", None, 3, "active"),
+    }  # fmt: skip
     assert await products.put_many(database, []) == {}
+
+
+@pytest.mark.parametrize("new", [True, False], ids=["a new product", "one that is there"])
+async def test_two_writers_at_the_same_moment(database: Database, run_sql: RunSql, new: bool) -> None:
+    """Each says something else of one product: what the other one said is kept."""
+    columns = "sku, name, low_stock_threshold, safety_stock, status"
+    make = f"INSERT INTO products ({columns}) VALUES ('MUG', 'Mug', 0, 0, 'active')"
+    if not new:
+        await put(database, "MUG")
+    async with database.transaction() as first:
+        await first.execute(text(make if new else "SELECT 1 FROM products FOR UPDATE"))
+        second = asyncio.create_task(put(database, "MUG", safety_stock=3))
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        await eventually(lambda: run_sql(waiting), what="the second writer's waiting")
+        await first.execute(text("UPDATE products SET category = 'kitchen', low_stock_threshold = 7"))
+    left = await second
+    assert (left.category, left.low_stock_threshold, left.safety_stock) == ("kitchen", 7, 3)
 
 
 async def test_lists_of_products(database: Database) -> None:

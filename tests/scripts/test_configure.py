@@ -40,6 +40,48 @@ def test_settings_change_and_stock_does_not(machine: Machine) -> None:
     assert machine.last_event() == Configured("A=0=10=4", 5, 6, False, False, "ann")
 
 
+@pytest.mark.parametrize(
+    ("keeps", "left"),
+    [
+        ("", (5, 6, False)),
+        ("s", (2, 6, False)),
+        ("t", (5, 3, False)),
+        ("a", (5, 6, True)),
+        ("st", (2, 3, False)),
+        ("sta", (2, 3, True)),
+    ],
+)
+def test_a_setting_may_be_kept(machine: Machine, keeps: str, left: tuple[int, int, bool]) -> None:
+    machine.one(Configure("A", 2, 3, True, 10, "ann"))
+
+    machine.one(Configure("A", 5, 6, False, 0, "ann", keeps))
+
+    assert machine.level("A") == StockLevel("A", 10, 0, *left)
+    # The ledger follows the event, which therefore says what is and not what was asked.
+    assert machine.last_event() == Configured("A=0=10=0", *left, False, "ann")
+
+
+def test_a_new_sku_has_nothing_to_keep(machine: Machine) -> None:
+    machine.one(Configure("A", 5, 6, False, 10, "ann", "sta"))
+
+    assert machine.level("A") == StockLevel("A", 10, 0, 5, 6, False)
+    assert machine.events()[0] == Configured("A=0=0=0", 5, 6, False, True, "ann")
+
+
+def test_a_kept_setting_is_that_of_the_batch(machine: Machine) -> None:
+    machine.run(Configure("A", 2, 3, True, 0, "ann"), Configure("A", 7, 0, False, 0, "ann", "ta"))
+
+    assert machine.level("A") == StockLevel("A", 0, 0, 7, 3, True)
+
+
+def test_one_who_knows_of_no_keeping_sets_all(machine: Machine) -> None:
+    """A process of the version before sends no such thing."""
+    machine.one(Configure("A", 2, 3, True, 0, "ann"))
+    assert machine.wild(["configure", "A", 5, 6, False, 0, "ann"]) == ["ok"]
+
+    assert machine.level("A") == StockLevel("A", 0, 0, 5, 6, False)
+
+
 def test_malformed_wins_over_the_stock_limit(machine: Machine) -> None:
     before = machine.dump()
 

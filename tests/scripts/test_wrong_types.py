@@ -90,7 +90,7 @@ WHOLE: dict[str, tuple[list[Any], dict[int, tuple[Any, ...]]]] = {
         },
     ),
     "configure": (
-        ["configure", "C", 0, 0, True, 5, "admin"],
+        ["configure", "C", 0, 0, True, 5, "admin", ""],
         {
             1: NO_TEXT,
             2: (*NO_NUMBER, -1, 10**9 + 1),
@@ -98,6 +98,7 @@ WHOLE: dict[str, tuple[list[Any], dict[int, tuple[Any, ...]]]] = {
             4: NO_BOOLEAN,
             5: (*NO_NUMBER, -1),
             6: NO_TEXT,
+            7: NO_TEXT[1:],
         },
     ),
     "announce": (

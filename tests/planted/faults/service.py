@@ -123,8 +123,8 @@ FAULTS: Final = [
         [
             (
                 "api/auth.py",
-                "self._callers = {key.key_hash: caller_of(key.id, key.role) for key in keys}",
-                "self._callers |= {key.key_hash: caller_of(key.id, key.role) for key in keys}",
+                "self._callers = {key.key_hash: ",
+                "self._callers |= {key.key_hash: ",
             )
         ],
         ["tests/http/test_keys.py"],
