@@ -18,6 +18,8 @@ from inventory.webhooks.delivery import DELIVER_JOB, deliver, outcome_of, pause_
 from inventory.webhooks.sender import Attempt
 from inventory.webhooks.signing import SigningSecrets, new_secret, signature_headers
 from inventory.webhooks.sweep import forget_old_deliveries, sweep_webhooks
+from persistence.database import Database, DatabaseUnavailable
+from persistence.queries import webhook_deliveries
 from persistence.queries.webhook_deliveries import DueDelivery
 from persistence.queries.webhooks import claim_webhook
 from tests.inventory.webhooks.conftest import Shop
@@ -340,6 +342,28 @@ async def test_deleted_means_nothing_more(shop: Shop, receiver: Receiver) -> Non
         with pytest.raises(UnknownWebhook):
             await work
     assert (await subscriptions.list_webhooks(shop.inventory)).items == ()
+
+
+async def test_a_webhook_is_deleted_though_postgres_goes_then(
+    shop: Shop, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sku = await shop.sku("MUG")
+    webhook, _ = await shop.webhook(receiver)
+    await shop.adjust(sku)
+    await shop.follow()
+
+    async def gone(_: Database) -> int:
+        raise DatabaseUnavailable("server closed the connection")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(webhook_deliveries, "discard_of_deleted_webhooks", gone)
+        await subscriptions.delete_webhook(shop.inventory, webhook)
+    with pytest.raises(UnknownWebhook):
+        await subscriptions.get_webhook(shop.inventory, webhook)
+    await shop.deliver(webhook)
+    await sweep_webhooks(shop.inventory, shop.jobs)
+    assert set(shop.statuses(webhook)) == {"DISCARDED"}
+    assert receiver.requests == []
 
 
 async def test_the_log_is_kept_for_a_while(shop: Shop, receiver: Receiver) -> None:
