@@ -1,5 +1,6 @@
 // The overview: figures, health and the curve of the last three minutes.
 
+import { refresh } from "./app.js";
 import { chart } from "./charts.js";
 import { onTick } from "./live.js";
 
@@ -27,9 +28,24 @@ function showFigures(figures) {
   }
 }
 
+// Who is turned away leaves nothing in the ledger, which is what lists follow: the page is fetched again while somebody
+// is, and once behind it.
+let turnsAway = false;
+let refreshedAt = 0;
+
+function followLostDemand(figures) {
+  const told = turnsAway;
+  turnsAway = figures.rejections > 0;
+  if (!turnsAway && !told) return;
+  if (turnsAway && Date.now() - refreshedAt < 3000) return;
+  refreshedAt = Date.now();
+  refresh();
+}
+
 onTick((tick) => {
   if (!tick.figures) return;
   showFigures(tick.figures);
+  followLostDemand(tick.figures);
   past.push([tick.at, tick.figures]);
   while (past.length && past[0][0] < tick.at - KEPT * 1000) past.shift();
   if (past.length < 2) return;
