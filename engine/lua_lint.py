@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,6 +80,12 @@ class Source(Struct):
 def lint(folder: Path = lua.FOLDER) -> list[Fault]:
     """Every fault of the files below `folder`, sorted by file and line. Raises luaparser's error for broken syntax."""
     return sorted(_Linter(folder).run())
+
+
+@cache
+def _tree(text: str) -> Any:
+    """The syntax tree of a file, which nobody changes: parsing is nearly all that a run costs."""
+    return ast.parse(text)
 
 
 class _Linter:
@@ -199,8 +206,7 @@ class _Scopes:
         """Of the statement we are in: not every node knows its own."""
 
     def chunk(self) -> None:
-        tree: Any = ast.parse(self._source.text)
-        self._block(tree.body)
+        self._block(_tree(self._source.text).body)
 
     def _fault(self, node: Any, rule: str, message: str) -> None:
         self._faults.append(Fault(self._source.name, node.line or self._line, rule, message))

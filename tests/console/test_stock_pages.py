@@ -315,7 +315,8 @@ def test_nothing_is_looked_at_while_no_page_is_open(service: WorkedService, admi
     assert service.app.console is not None
     desk = service.app.console.state.live
     with admin.http.stream("GET", "/console/live") as stream:
-        next(stream.iter_lines())
+        lines = stream.iter_lines()  # by name: httpx closes a stream whose lines nobody can ask for any more
+        next(lines)
         assert desk.pages >= 1
         looking = desk._looking
         assert looking
