@@ -19,7 +19,7 @@ from persistence.queries.products import Product, ProductSettings
 
 
 class ProductChange(ProductSettings, frozen=True, kw_only=True):
-    """What is wanted of a product. What is None keeps its value, or gets its default when the product is new."""
+    """What is wanted of a product."""
 
     initial_stock: int = 0
     """Counts only when the product is made; then it becomes an IN row of the ledger."""
